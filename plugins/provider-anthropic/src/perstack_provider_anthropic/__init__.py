@@ -1,0 +1,7 @@
+"""Models that speak the Anthropic messages format."""
+
+from __future__ import annotations
+
+__all__ = ["__version__"]
+
+__version__ = "0.1.0"
