@@ -1,0 +1,194 @@
+"""Every error that perstack raises on purpose, and the exit code that each one ends a command with.
+
+    PerstackError                 2
+    ├── UserError                 1   the command line, a file or an installation has to change
+    │   ├── UsageError            1
+    │   ├── ConfigError           1   carries every problem of the configuration at once
+    │   ├── PluginError           1
+    │   │   ├── PluginMissing     1   names the package to install
+    │   │   ├── PluginLoadError   1   keeps the cause
+    │   │   └── PluginConflict    1   names both sides
+    │   └── JournalError          1
+    │       ├── JobNotFound       1
+    │       ├── JournalLocked     1   another process writes this job
+    │       └── JournalCorrupt    1   the chain does not hold
+    ├── PolicyError               5   refused: what was asked is not allowed
+    │   └── ControlsMissing       5   a runtime cannot enforce what the run requires
+    ├── SandboxError              2   the boundary failed, which is never a command's result
+    │   ├── SandboxUnavailable    2
+    │   └── SandboxTimeout        2   also a TimeoutError
+    ├── SkillError                2   a skill did not start or broke its protocol
+    ├── ToolError                 2   one call failed; the model sees the message
+    └── ProviderError             2   the model's server refused or failed; may be retryable
+
+A command's non-zero exit, a tool's own failure and a denied call are results, not exceptions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """The exit codes of every perstack command."""
+
+    COMPLETED = 0
+    USAGE = 1
+    FAILED = 2
+    BUDGET = 3
+    INTERACTIVE = 4
+    REFUSED = 5
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Problem:
+    """One thing that is wrong in one place, with what to do about it.
+
+    Attributes:
+        message: What is wrong, naming the thing.
+        where: File, variable or option; empty when there is no place.
+        line: 1-based line in a file, or None.
+        key: Dotted path of the key, or empty.
+        hint: What to do next; empty when the message says it.
+    """
+
+    message: str
+    where: str = ""
+    line: int | None = None
+    key: str = ""
+    hint: str = ""
+
+    def __str__(self) -> str:
+        place = self.where if self.line is None else f"{self.where}:{self.line}"
+        head = ": ".join(part for part in (place, self.key, self.message) if part)
+        return f"{head} ({self.hint})" if self.hint else head
+
+
+class PerstackError(Exception):
+    """Something that perstack foresaw; shown as one message and a hint, never as a stack trace.
+
+    Attributes:
+        exit_code: What the command that hit it exits with.
+        hint: The next step for the person who reads the message, or empty.
+    """
+
+    exit_code = ExitCode.FAILED
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UserError(PerstackError):
+    """The person who ran the command can mend it."""
+
+    exit_code = ExitCode.USAGE
+
+
+class UsageError(UserError):
+    """The command line does not fit."""
+
+
+class ConfigError(UserError):
+    """The configuration has problems; all of them are carried, not only the first."""
+
+    def __init__(self, problems: Sequence[Problem], *, hint: str = "") -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems), hint=hint)
+
+
+class PluginError(UserError):
+    """A plugin stands in the way of what was asked."""
+
+
+class PluginMissing(PluginError):
+    """A name was asked for that no active plugin offers."""
+
+
+class PluginLoadError(PluginError):
+    """A selected or required plugin did not load; the cause is chained."""
+
+
+class PluginConflict(PluginError):
+    """Two plugins offer the same name."""
+
+
+class JournalError(UserError):
+    """A job's journal cannot be used as asked."""
+
+
+class JobNotFound(JournalError):
+    """There is no such job or checkpoint in the state directory."""
+
+
+class JournalLocked(JournalError):
+    """Another process is writing this job."""
+
+
+class JournalCorrupt(JournalError):
+    """The journal's chain does not hold: it was changed or damaged outside perstack."""
+
+
+class PolicyError(PerstackError):
+    """What was asked is not allowed, and was not done."""
+
+    exit_code = ExitCode.REFUSED
+
+
+class ControlsMissing(PolicyError):
+    """A runtime does not enforce every control that the run requires."""
+
+    def __init__(self, *, runtime: str, skill: str, missing: Sequence[str]) -> None:
+        self.missing = tuple(sorted(missing))
+        super().__init__(
+            f"Runtime {runtime!r} does not enforce {', '.join(self.missing)} for skill {skill!r}; nothing was started.",
+            hint="Choose a runtime that does, or relax the requirement in your own settings.",
+        )
+
+
+class SandboxError(PerstackError):
+    """The boundary itself failed."""
+
+
+class SandboxUnavailable(SandboxError):
+    """A sandbox could not be opened, or is gone."""
+
+
+class SandboxTimeout(SandboxError, TimeoutError):
+    """A sandbox did not answer in time."""
+
+
+class SkillError(PerstackError):
+    """A skill did not start, or its server broke the protocol."""
+
+
+class ToolError(PerstackError):
+    """One tool call failed; the message is written for the model to read."""
+
+
+class ProviderError(PerstackError):
+    """The model's server could not be reached, refused, or failed.
+
+    Attributes:
+        status: HTTP status, or None when no response arrived.
+        retryable: Whether the same request may succeed later.
+        retry_after: Seconds that the server asked to wait, or None.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        status: int | None = None,
+        retryable: bool = False,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+        self.retryable = retryable
+        self.retry_after = retry_after

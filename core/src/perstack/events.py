@@ -1,0 +1,438 @@
+"""Everything that happens in a job, as typed values whose JSON keeps the original's event names and fields.
+
+An event is a fact. The journal is a list of facts and the state of a run is the fold of its events, so nothing that
+can be derived is stored: streamed deltas and restatements are shown and not journaled (see `JournalEvent`). Events carry
+references to checkpoints and never the whole history, so journal and event stream grow linearly with the work.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from perstack.messages import ExpertMessage, JsonObject, Message, ToolCall, ToolResult, Usage, Wire
+
+RunStatus = Literal[
+    "init",
+    "proceeding",
+    "completed",
+    "stoppedByInteractiveTool",
+    "stoppedByDelegate",
+    "stoppedByExceededMaxSteps",
+    "stoppedByBudget",
+    "stoppedByError",
+    "cancelled",
+]
+
+
+class ExpertRef(Wire, frozen=True, kw_only=True):
+    """An Expert, by key, name and version."""
+
+    key: str
+    name: str
+    version: str
+
+
+class DelegatedBy(Wire, frozen=True, kw_only=True):
+    """The call that a delegate's run answers."""
+
+    expert: ExpertRef
+    tool_call_id: str
+    tool_name: str
+    checkpoint_id: str
+    run_id: str
+
+
+class DelegateTo(Wire, frozen=True, kw_only=True):
+    """A delegation that a run waits for."""
+
+    expert: ExpertRef
+    tool_call_id: str
+    tool_name: str
+    query: str
+
+
+class ErrorInfo(Wire, frozen=True, kw_only=True):
+    """Why a run failed, without secrets."""
+
+    name: str
+    message: str
+    is_retryable: bool = False
+    status_code: int | None = None
+
+
+class Checkpoint(Wire, frozen=True, kw_only=True):
+    """A position in a job from which it can go on.
+
+    The messages are not inside: they are the fold of the journal up to this checkpoint.
+    """
+
+    id: str
+    job_id: str
+    run_id: str
+    status: RunStatus
+    step_number: int
+    expert: ExpertRef
+    usage: Usage
+    message_count: int
+    delegate_to: tuple[DelegateTo, ...] = ()
+    delegated_by: DelegatedBy | None = None
+    pending_tool_calls: tuple[ToolCall, ...] = ()
+    context_window: int | None = None
+    context_window_usage: float | None = None
+    error: ErrorInfo | None = None
+
+
+class Step(Wire, frozen=True, kw_only=True):
+    """What one generation and its tool calls cost. Times are milliseconds since the epoch."""
+
+    step_number: int
+    usage: Usage
+    tool_call_count: int
+    started_at: int
+    finished_at: int
+
+
+class PluginRef(Wire, frozen=True, kw_only=True):
+    """A plugin that was active in a run."""
+
+    name: str
+    version: str
+
+
+class Event(Wire, frozen=True, kw_only=True, tag_field="type"):
+    """What every event has. `timestamp` is in milliseconds since the epoch."""
+
+    id: str
+    timestamp: int
+    job_id: str
+    run_id: str
+
+
+class RunEvent(Event, frozen=True, kw_only=True):
+    """What every event of an Expert's run has."""
+
+    expert_key: str
+    step_number: int
+
+
+# --- a run's course -------------------------------------------------------------------------------------------------
+
+
+class StartRun(RunEvent, frozen=True, kw_only=True, tag="startRun"):
+    """A run begins, or goes on, with `input_messages`."""
+
+    initial_checkpoint: Checkpoint
+    input_messages: tuple[Message, ...]
+
+
+class StartGeneration(RunEvent, frozen=True, kw_only=True, tag="startGeneration"):
+    """The model is asked; `message_count` messages are sent."""
+
+    message_count: int
+
+
+class Retry(RunEvent, frozen=True, kw_only=True, tag="retry"):
+    """A generation failed and is tried again after `delay_ms`; the conversation is unchanged."""
+
+    reason: str
+    attempt: int
+    delay_ms: int
+    usage: Usage
+
+
+class CallTools(RunEvent, frozen=True, kw_only=True, tag="callTools"):
+    """The model asked for tools. This is on disk before the first call is dispatched."""
+
+    new_message: ExpertMessage
+    tool_calls: tuple[ToolCall, ...]
+    usage: Usage
+
+
+class FinishToolExecution(RunEvent, frozen=True, kw_only=True, tag="finishToolExecution"):
+    """One call has its result."""
+
+    tool_result: ToolResult
+    duration_ms: int
+
+
+class ReviewToolCall(RunEvent, frozen=True, kw_only=True, tag="reviewToolCall"):
+    """A call was denied, or a person was asked; `by` names the rule, the plugin or the person."""
+
+    tool_call_id: str
+    tool_name: str
+    decision: Literal["allow", "deny"]
+    by: str
+    reason: str
+
+
+class ResolveToolResults(RunEvent, frozen=True, kw_only=True, tag="resolveToolResults"):
+    """Every call of the step has its result, in call order."""
+
+    tool_results: tuple[ToolResult, ...]
+
+
+class AttemptCompletion(RunEvent, frozen=True, kw_only=True, tag="attemptCompletion"):
+    """The model says it is done, and nothing is left to do."""
+
+    tool_result: ToolResult
+
+
+class FinishToolCall(RunEvent, frozen=True, kw_only=True, tag="finishToolCall"):
+    """The step's results have entered the conversation."""
+
+    new_messages: tuple[Message, ...]
+
+
+class CallDelegate(RunEvent, frozen=True, kw_only=True, tag="callDelegate"):
+    """The model delegates; each child run answers one call."""
+
+    tool_calls: tuple[ToolCall, ...]
+    usage: Usage
+
+
+class CallInteractiveTool(RunEvent, frozen=True, kw_only=True, tag="callInteractiveTool"):
+    """The model asks the person something."""
+
+    tool_call: ToolCall
+    usage: Usage
+
+
+class ResumeToolCalls(RunEvent, frozen=True, kw_only=True, tag="resumeToolCalls"):
+    """A run goes on with calls that were pending when it stopped."""
+
+    pending_tool_calls: tuple[ToolCall, ...]
+    partial_tool_results: tuple[ToolResult, ...]
+
+
+class ContinueToNextStep(RunEvent, frozen=True, kw_only=True, tag="continueToNextStep"):
+    """A step is done; `checkpoint` is where the job can be resumed."""
+
+    checkpoint: Checkpoint
+    step: Step
+
+
+class CompleteRun(RunEvent, frozen=True, kw_only=True, tag="completeRun"):
+    """The Expert finished; `text` is its answer and `usage` the run's total."""
+
+    checkpoint: Checkpoint
+    step: Step
+    text: str
+    usage: Usage
+    new_messages: tuple[Message, ...] = ()
+
+
+class StopRun(RunEvent, frozen=True, kw_only=True):
+    """A run stopped before it was complete, at a checkpoint."""
+
+    checkpoint: Checkpoint
+    step: Step
+
+
+class StopRunByInteractiveTool(StopRun, frozen=True, kw_only=True, tag="stopRunByInteractiveTool"):
+    """The run waits for a person's answer."""
+
+
+class StopRunByDelegate(StopRun, frozen=True, kw_only=True, tag="stopRunByDelegate"):
+    """The run waits for its delegates; its skills stay up."""
+
+
+class StopRunByExceededMaxSteps(StopRun, frozen=True, kw_only=True, tag="stopRunByExceededMaxSteps"):
+    """The job used up its steps."""
+
+
+class StopRunByBudget(StopRun, frozen=True, kw_only=True, tag="stopRunByBudget"):
+    """The job used up its tokens, time or money; `budget` says which."""
+
+    budget: str
+
+
+class StopRunByError(StopRun, frozen=True, kw_only=True, tag="stopRunByError"):
+    """The run failed."""
+
+    error: ErrorInfo
+
+
+class StopRunByCancellation(StopRun, frozen=True, kw_only=True, tag="stopRunByCancellation"):
+    """A signal or the caller ended the run; `reason` names it."""
+
+    reason: str
+
+
+# --- streamed, never journaled --------------------------------------------------------------------------------------
+
+
+class StartStreamingReasoning(RunEvent, frozen=True, kw_only=True, tag="startStreamingReasoning"):
+    """Reasoning begins to arrive."""
+
+
+class StreamReasoning(RunEvent, frozen=True, kw_only=True, tag="streamReasoning"):
+    """A piece of reasoning."""
+
+    delta: str
+
+
+class CompleteStreamingReasoning(RunEvent, frozen=True, kw_only=True, tag="completeStreamingReasoning"):
+    """All of the reasoning."""
+
+    text: str
+
+
+class StartStreamingRunResult(RunEvent, frozen=True, kw_only=True, tag="startStreamingRunResult"):
+    """Text begins to arrive."""
+
+
+class StreamRunResult(RunEvent, frozen=True, kw_only=True, tag="streamRunResult"):
+    """A piece of text."""
+
+    delta: str
+
+
+class CompleteStreamingRunResult(RunEvent, frozen=True, kw_only=True, tag="completeStreamingRunResult"):
+    """All of the text."""
+
+    text: str
+
+
+# --- the runtime's course -------------------------------------------------------------------------------------------
+
+
+class InitializeRuntime(Event, frozen=True, kw_only=True, tag="initializeRuntime"):
+    """A job starts: what runs it, and every plugin and relaxed control that has a say."""
+
+    runtime_version: str
+    runtime: str
+    expert_name: str
+    experts: tuple[str, ...]
+    model: str
+    provider: str
+    max_steps: int
+    max_retries: int
+    timeout: int
+    workspace: str
+    plugins: tuple[PluginRef, ...] = ()
+    relaxed_controls: tuple[str, ...] = ()
+    query: str | None = None
+
+
+class SkillStarting(Event, frozen=True, kw_only=True, tag="skillStarting"):
+    """A skill's sandbox is being opened."""
+
+    expert_key: str
+    skill_name: str
+    command: str
+    args: tuple[str, ...] = ()
+
+
+class SkillConnected(Event, frozen=True, kw_only=True, tag="skillConnected"):
+    """A skill answered the handshake and listed its tools. Durations are milliseconds."""
+
+    expert_key: str
+    skill_name: str
+    server_name: str = ""
+    server_version: str = ""
+    tools: tuple[str, ...] = ()
+    enforced: tuple[str, ...] = ()
+    spawn_duration_ms: int = 0
+    handshake_duration_ms: int = 0
+    tool_discovery_duration_ms: int = 0
+    total_duration_ms: int = 0
+
+
+class SkillStderr(Event, frozen=True, kw_only=True, tag="skillStderr"):
+    """A line that a skill wrote to its standard error: untrusted text, bounded and sanitised."""
+
+    skill_name: str
+    message: str
+
+
+class SkillViolation(Event, frozen=True, kw_only=True, tag="skillViolation"):
+    """A skill broke the protocol; what it sent was dropped."""
+
+    skill_name: str
+    message: str
+
+
+class SkillDisconnected(Event, frozen=True, kw_only=True, tag="skillDisconnected"):
+    """A skill's sandbox is closed; `reason` is empty when perstack closed it."""
+
+    skill_name: str
+    reason: str = ""
+
+
+class DockerBuildProgress(Event, frozen=True, kw_only=True, tag="dockerBuildProgress"):
+    """An image is being made."""
+
+    stage: Literal["pulling", "building", "complete", "error"]
+    service: str
+    message: str
+    progress: float | None = None
+
+
+class DockerContainerStatus(Event, frozen=True, kw_only=True, tag="dockerContainerStatus"):
+    """A container changed its state."""
+
+    status: Literal["starting", "running", "healthy", "unhealthy", "stopped", "error"]
+    service: str
+    message: str = ""
+
+
+class ProxyAccess(Event, frozen=True, kw_only=True, tag="proxyAccess"):
+    """The gate allowed or blocked a connection."""
+
+    action: Literal["allowed", "blocked"]
+    domain: str
+    port: int
+    skill_name: str = ""
+    reason: str = ""
+
+
+class PluginEvent(Event, frozen=True, kw_only=True, tag="pluginEvent"):
+    """Something that a plugin reports; `data` is the plugin's own."""
+
+    plugin: str
+    name: str
+    data: JsonObject
+
+
+StopEvent: TypeAlias = (
+    StopRunByInteractiveTool
+    | StopRunByDelegate
+    | StopRunByExceededMaxSteps
+    | StopRunByBudget
+    | StopRunByError
+    | StopRunByCancellation
+)
+
+JournalEvent: TypeAlias = (
+    StartRun
+    | StartGeneration
+    | Retry
+    | CallTools
+    | FinishToolExecution
+    | ReviewToolCall
+    | CallDelegate
+    | CallInteractiveTool
+    | ResumeToolCalls
+    | ContinueToNextStep
+    | CompleteRun
+    | StopRunByInteractiveTool
+    | StopRunByDelegate
+    | StopRunByExceededMaxSteps
+    | StopRunByBudget
+    | StopRunByError
+    | StopRunByCancellation
+    | InitializeRuntime
+    | SkillStarting
+    | SkillConnected
+    | SkillStderr
+    | SkillViolation
+    | SkillDisconnected
+    | DockerBuildProgress
+    | DockerContainerStatus
+    | ProxyAccess
+    | PluginEvent
+)
+"""What a journal holds. Everything else is derived from these, or is a streamed piece of one of them."""
+
+CHECKPOINTS: tuple[type[RunEvent], ...] = (ContinueToNextStep, CompleteRun, StopRun)
+"""The events that carry a checkpoint: the journal is on disk before one of them is shown."""

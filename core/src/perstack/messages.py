@@ -1,0 +1,153 @@
+"""The conversation, free of any vendor's format: what is sent to models, kept in journals and shown in events.
+
+All types are frozen, and their JSON has the camelCase keys and the ``type`` tags that Perstack's events always had.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import msgspec
+
+if TYPE_CHECKING:
+    JsonValue: TypeAlias = "str | int | float | bool | list[JsonValue] | dict[str, JsonValue] | None"
+else:  # msgspec resolves field types at run time and knows no recursive aliases
+    JsonValue: TypeAlias = Any
+JsonObject: TypeAlias = dict[str, JsonValue]
+
+FinishReason = Literal["stop", "tool-calls", "length", "refusal", "error"]
+
+
+class Wire(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """A value that is written as JSON with camelCase keys, absent where it equals its default."""
+
+
+class Usage(Wire, frozen=True, kw_only=True, omit_defaults=False):
+    """Tokens of one request, or a sum of several. Cached and reasoning tokens are part of input and output."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    cached_input_tokens: int = 0
+    total_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            input_tokens=self.input_tokens + other.input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
+            cached_input_tokens=self.cached_input_tokens + other.cached_input_tokens,
+            total_tokens=self.total_tokens + other.total_tokens,
+        )
+
+
+class TextPart(Wire, frozen=True, kw_only=True, tag_field="type", tag="textPart"):
+    """Plain text."""
+
+    text: str
+
+
+class ImagePart(Wire, frozen=True, kw_only=True, tag_field="type", tag="imageInlinePart"):
+    """An image as base64."""
+
+    encoded_data: str
+    mime_type: str
+
+
+class FilePart(Wire, frozen=True, kw_only=True, tag_field="type", tag="fileInlinePart"):
+    """A file (a PDF, a sound, any other resource) as base64."""
+
+    encoded_data: str
+    mime_type: str
+
+
+class ThinkingPart(Wire, frozen=True, kw_only=True, tag_field="type", tag="thinkingPart"):
+    """A model's reasoning; `signature` is its vendor's opaque proof, handed back unchanged to the same vendor."""
+
+    thinking: str
+    signature: str | None = None
+
+
+class ToolCallPart(Wire, frozen=True, kw_only=True, tag_field="type", tag="toolCallPart"):
+    """A model's request for one tool call."""
+
+    tool_call_id: str
+    tool_name: str
+    args: JsonObject
+    signature: str | None = None
+
+
+ContentPart: TypeAlias = TextPart | ImagePart | FilePart
+"""What a person or a tool can say."""
+
+
+class ToolResultPart(Wire, frozen=True, kw_only=True, tag_field="type", tag="toolResultPart"):
+    """The answer to one tool call."""
+
+    tool_call_id: str
+    tool_name: str
+    contents: tuple[ContentPart, ...]
+    is_error: bool = False
+
+
+class InstructionMessage(Wire, frozen=True, kw_only=True, tag_field="type", tag="instructionMessage"):
+    """The system prompt."""
+
+    id: str
+    contents: tuple[TextPart, ...]
+
+
+class UserMessage(Wire, frozen=True, kw_only=True, tag_field="type", tag="userMessage"):
+    """What the person, or the delegating Expert, says."""
+
+    id: str
+    contents: tuple[ContentPart, ...]
+
+
+class ExpertMessage(Wire, frozen=True, kw_only=True, tag_field="type", tag="expertMessage"):
+    """What the model said."""
+
+    id: str
+    contents: tuple[TextPart | ThinkingPart | ToolCallPart, ...]
+
+
+class ToolMessage(Wire, frozen=True, kw_only=True, tag_field="type", tag="toolMessage"):
+    """The results of one step's tool calls, in call order."""
+
+    id: str
+    contents: tuple[ToolResultPart, ...]
+
+
+Message: TypeAlias = InstructionMessage | UserMessage | ExpertMessage | ToolMessage
+
+
+class ToolDefinition(Wire, frozen=True, kw_only=True):
+    """A tool as a model is told of it."""
+
+    name: str
+    description: str
+    input_schema: JsonObject
+
+
+class ToolCall(Wire, frozen=True, kw_only=True):
+    """A tool call with the skill that serves it; `tool_name` is the name that the model used."""
+
+    id: str
+    skill_name: str
+    tool_name: str
+    args: JsonObject
+
+
+class ToolResult(Wire, frozen=True, kw_only=True):
+    """What came of a `ToolCall`; a failure, a denial and an interruption are results too."""
+
+    id: str
+    skill_name: str
+    tool_name: str
+    result: tuple[ContentPart, ...]
+    is_error: bool = False
+
+
+def text_of(parts: tuple[object, ...]) -> str:
+    """The texts among `parts`, joined by newlines; empty when there are none."""
+    return "\n".join(part.text for part in parts if isinstance(part, TextPart))

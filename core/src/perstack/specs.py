@@ -1,0 +1,290 @@
+"""Descriptors that hooks return: frozen, cheap to make, and free of any SDK.
+
+A descriptor says what a plugin offers; its ``factory`` makes the object that does the work and is the only place where
+a plugin may import its heavy dependencies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from perstack.errors import Problem
+
+if TYPE_CHECKING:
+    import argparse
+
+    from perstack.events import Event
+    from perstack.messages import JsonObject, JsonValue, ToolCall, ToolResult
+    from perstack.protocols import EventSink, JournalStore, Provider, Runtime, Transport
+    from perstack.skill_policy import Control, Origin
+
+Notify: TypeAlias = "Callable[[Event], None]"
+"""Where an object that a factory made reports its events."""
+
+
+# --- registrations --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RuntimeContext:
+    """What a runtime is made with.
+
+    Attributes:
+        run_id: Names everything that the runtime starts, so that it can be found and ended.
+        job_id: The job that the events of this runtime belong to.
+        state_dir: Directory, mode 0700, in which the runtime may keep files.
+        notify: Where it reports progress.
+    """
+
+    run_id: str
+    job_id: str
+    state_dir: Path
+    notify: Notify
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RuntimeSpec:
+    """A way to run skills: ``--runtime NAME``.
+
+    Attributes:
+        claims: Controls that it enforces where the host allows it; `Sandbox.enforced` says what holds in fact.
+        aliases: Older names for it.
+    """
+
+    name: str
+    summary: str
+    factory: Callable[[RuntimeContext], Runtime]
+    claims: frozenset[Control]
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelInfo:
+    """What is known of a model; unknown models work with cautious defaults.
+
+    Attributes:
+        context_window: Tokens that fit in one request with its answer.
+        max_output: Tokens of one answer.
+        reasoning: Whether it takes a reasoning budget.
+    """
+
+    context_window: int | None = None
+    max_output: int | None = None
+    reasoning: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProviderContext:
+    """What a provider is made with; settings and variables of other providers are never in it.
+
+    Attributes:
+        settings: The ``[provider.setting]`` table, empty unless it belongs to this provider.
+        env: Values of the variables that the spec names, where they are set.
+        proxy_url: Proxy for the model's traffic, or None.
+        cache_dir: Directory for things that can be fetched again, such as weights.
+    """
+
+    settings: Mapping[str, JsonValue]
+    env: Mapping[str, str]
+    cache_dir: Path
+    proxy_url: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProviderSpec:
+    """A model provider: ``--provider NAME``.
+
+    Attributes:
+        required_env: Variables without which it cannot work; their values are secrets.
+        optional_env: Further variables that it reads, such as its base URL.
+        secret_env: Those of both whose values are secrets.
+        setting_keys: Keys that its ``[provider.setting]`` table may have.
+        api_hosts: Hosts that its traffic goes to when no base URL is configured.
+        models: What is known of its models, by name.
+        default_model: Used when neither the configuration nor the command line names one.
+    """
+
+    name: str
+    summary: str
+    factory: Callable[[ProviderContext], Provider]
+    required_env: tuple[str, ...] = ()
+    optional_env: tuple[str, ...] = ()
+    secret_env: tuple[str, ...] = ()
+    setting_keys: frozenset[str] = frozenset()
+    api_hosts: tuple[str, ...] = ()
+    models: Mapping[str, ModelInfo] = field(default_factory=dict)
+    default_model: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TransportSpec:
+    """A way to talk to skills of one ``type``."""
+
+    type: str
+    summary: str
+    factory: Callable[[], Transport]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StorageSpec:
+    """A place for journals, chosen by the scheme of ``--state-dir``; a plain path is ``file``."""
+
+    scheme: str
+    summary: str
+    factory: Callable[[str], JournalStore]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EventSinkSpec:
+    """A receiver of every event, redacted, through a bounded queue; it can never hold up or break a run."""
+
+    name: str
+    summary: str
+    factory: Callable[[], EventSink]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CommandSpec:
+    """A subcommand: ``perstack NAME``. `run` returns the exit code."""
+
+    name: str
+    summary: str
+    configure: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SettingsSpec:
+    """The ``[plugins.NAME]`` table of a plugin; `parse` returns its settings or raises ValueError with the reason."""
+
+    name: str
+    summary: str
+    parse: Callable[[Mapping[str, JsonValue]], object]
+
+
+NextCall: TypeAlias = "Callable[[ToolCall], Awaitable[ToolResult]]"
+"""The rest of the way to a tool."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MiddlewareSpec:
+    """A layer around every tool call that was allowed; lower stages are further out."""
+
+    name: str
+    call: Callable[[ToolCall, NextCall], Awaitable[ToolResult]]
+    stage: int = 0
+
+
+# --- rules and answers ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EnvTarget:
+    """The skill whose environment is being decided, with the names it asks for. Values are never shown."""
+
+    expert: str
+    skill: str
+    requested: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EnvRule:
+    """A say in which variables a skill gets: ``name`` is a name or a glob; deny beats allow.
+
+    An allow of a plugin never adds a variable that the skill did not ask for.
+    """
+
+    action: Literal["allow", "deny"]
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EgressTarget:
+    """The skill whose outbound access is being decided, with the patterns it asks for."""
+
+    expert: str
+    skill: str
+    requested: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EgressRule:
+    """A say in which domains a skill may reach; deny beats allow, and a plugin's allow never adds one."""
+
+    action: Literal["allow", "deny"]
+    pattern: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ToolView:
+    """The tool that a call goes to: the skill's own, untrusted words."""
+
+    expert: str
+    skill: str
+    name: str
+    description: str
+    input_schema: JsonObject
+
+
+Decision = Literal["allow", "ask", "deny"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ToolVerdict:
+    """A say in whether a call goes ahead: deny beats ask beats allow."""
+
+    decision: Decision
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConfigContext:
+    """Where a configuration is read from."""
+
+    path: Path
+    directory: Path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConfigLayer:
+    """Values that lie above or below the project's file; `rank` orders layers, higher wins.
+
+    Ranks in use: 0 defaults, 10 site, 20 user, 30 project, 40 env files, 50 process environment, 60 command line.
+    """
+
+    rank: int
+    origin: Origin
+    values: Mapping[str, JsonValue]
+
+
+ConfigProblem: TypeAlias = Problem
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HealthReport:
+    """What a doctor check found; `fix` is the command or the change that helps."""
+
+    ok: bool
+    detail: str
+    fix: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DoctorCheck:
+    """One question about this host that ``perstack doctor`` asks."""
+
+    name: str
+    summary: str
+    run: Callable[[], Awaitable[HealthReport]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ErrorHint:
+    """A next step for an error that a plugin recognises."""
+
+    text: str
