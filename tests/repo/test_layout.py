@@ -1,0 +1,65 @@
+"""Where things stand: test folders, public names, and nothing that belongs to one machine."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+from repository import ROOT, distributions, relative, tracked_files
+
+SHARED_TEST_FOLDERS = {"contract", "security", "integration", "repo", "support", "data"}
+PACKAGES = [distribution for distribution in distributions() if distribution.modules()]
+REGISTRIES = ["pypi." + "org", "python" + "hosted.org", "npm" + "js.", "deb.debian" + ".org", "proxy.golang" + ".org"]
+
+
+def test_every_test_folder_is_named_after_a_distribution() -> None:
+    expected = {d.short_name.replace("-", "_") for d in distributions()} | SHARED_TEST_FOLDERS
+    folders = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert folders - expected == set()
+
+
+def test_no_test_folder_can_hide_a_package() -> None:
+    folders = {path.name for path in (ROOT / "tests").rglob("*") if path.is_dir()}
+    assert folders & {"docker", "podman"} == set()
+    assert list((ROOT / "tests").rglob("__init__.py")) == []
+
+
+def bound_names(path: Path) -> set[str]:
+    """The public names that a module's top level binds, imports under TYPE_CHECKING aside."""
+    names: set[str] = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ImportFrom) and node.module != "__future__":
+            names |= {alias.asname or alias.name for alias in node.names}
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Assign):
+            names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            names.add(node.target.id)
+    return {name for name in names if not name.startswith("_")}
+
+
+@pytest.mark.parametrize("distribution", PACKAGES, ids=lambda distribution: distribution.package)
+def test_all_is_exactly_the_public_names_of_each_package(distribution) -> None:
+    package = importlib.import_module(distribution.package)
+    listed = set(getattr(package, "__all__", ()))
+    assert bound_names(distribution.source / "__init__.py") <= listed
+    assert [name for name in listed if not hasattr(package, name)] == []
+
+
+def test_nothing_committed_names_a_registry_or_a_place_on_one_machine() -> None:
+    places = {str(ROOT), sys.prefix, str(Path.home() / ".cache")}
+    places |= {f"{parent}/" for parent in [ROOT.parent] if len(parent.parts) > 1 and parent != Path.home()}
+    found = []
+    for path in tracked_files():
+        text = path.read_text(encoding="utf-8", errors="replace")
+        found += [(relative(path), word) for word in [*REGISTRIES, *places] if word in text]
+    assert found == []
+
+
+def test_no_lock_file_with_addresses_is_committed() -> None:
+    names = {path.name for path in tracked_files()}
+    assert names & {"uv.lock", "package-lock.json", "poetry.lock", "pdm.lock"} == set()
