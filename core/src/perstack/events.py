@@ -1,7 +1,7 @@
 """Everything that happens in a job, as typed values whose JSON keeps the original's event names and fields.
 
 An event is a fact. The journal is a list of facts and the state of a run is the fold of its events, so nothing that
-can be derived is stored: streamed deltas and restatements are shown and not journaled (see `JournalEvent`). Events carry
+can be derived is stored: streamed deltas and restatements are shown, not journaled (see `JournalEvent`). Events carry
 references to checkpoints and never the whole history, so journal and event stream grow linearly with the work.
 """
 

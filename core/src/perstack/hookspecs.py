@@ -1,8 +1,8 @@
 """Every hook that a plugin can implement.
 
 Hooks are synchronous and cheap: they import no SDK, do no I/O, and return descriptors (`perstack.specs`). Everything
-that awaits lives in the objects that a descriptor's ``factory`` makes. Each implementation is called alone, in the order
-of plugin names, and takes only those arguments that it wants.
+that awaits lives in the objects that a descriptor's ``factory`` makes. Each implementation is called alone, ordered
+by plugin name, and takes only those arguments that it wants.
 
 Policy hooks (`perstack_env_rules`, `perstack_egress_rules`, `perstack_review_tool_call`) return rules as data which
 core reduces: deny beats allow, and an implementation that raises denies. They see names, never values.
