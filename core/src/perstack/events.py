@@ -119,10 +119,15 @@ class RunEvent(Event, frozen=True, kw_only=True):
 
 
 class StartRun(RunEvent, frozen=True, kw_only=True, tag="startRun"):
-    """A run begins, or goes on, with `input_messages`."""
+    """A run begins, or goes on, with `input_messages`.
+
+    `continues` is the checkpoint, or the run when it was killed between two, whose history comes first. An instruction
+    among `input_messages` replaces the one of that history.
+    """
 
     initial_checkpoint: Checkpoint
     input_messages: tuple[Message, ...]
+    continues: str | None = None
 
 
 class StartGeneration(RunEvent, frozen=True, kw_only=True, tag="startGeneration"):
@@ -211,21 +216,26 @@ class ContinueToNextStep(RunEvent, frozen=True, kw_only=True, tag="continueToNex
     step: Step
 
 
-class CompleteRun(RunEvent, frozen=True, kw_only=True, tag="completeRun"):
-    """The Expert finished; `text` is its answer and `usage` the run's total."""
+class EndOfRun(RunEvent, frozen=True, kw_only=True):
+    """A run ends, for good or for now, at a checkpoint.
+
+    `usage` and `new_messages` are those of the last generation, where no earlier event of the run told of them.
+    """
 
     checkpoint: Checkpoint
     step: Step
-    text: str
-    usage: Usage
+    usage: Usage = Usage()
     new_messages: tuple[Message, ...] = ()
 
 
-class StopRun(RunEvent, frozen=True, kw_only=True):
-    """A run stopped before it was complete, at a checkpoint."""
+class CompleteRun(EndOfRun, frozen=True, kw_only=True, tag="completeRun"):
+    """The Expert finished; `text` is its answer."""
 
-    checkpoint: Checkpoint
-    step: Step
+    text: str
+
+
+class StopRun(EndOfRun, frozen=True, kw_only=True):
+    """A run stopped before it was complete."""
 
 
 class StopRunByInteractiveTool(StopRun, frozen=True, kw_only=True, tag="stopRunByInteractiveTool"):
@@ -433,6 +443,3 @@ JournalEvent: TypeAlias = (
     | PluginEvent
 )
 """What a journal holds. Everything else is derived from these, or is a streamed piece of one of them."""
-
-CHECKPOINTS: tuple[type[RunEvent], ...] = (ContinueToNextStep, CompleteRun, StopRun)
-"""The events that carry a checkpoint: the journal is on disk before one of them is shown."""

@@ -1,0 +1,1 @@
+"""The Expert loop: what happens between a question and an answer."""

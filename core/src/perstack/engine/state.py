@@ -1,0 +1,201 @@
+"""The state of runs and jobs as the fold of their events.
+
+The loop applies each event to its state right after it was recorded, and resuming applies the same events read back
+from the journal. There is no second way to build a history, so a resumed run sees the very conversation that was live.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from perstack.events import (
+    CallTools,
+    Checkpoint,
+    CompleteRun,
+    ContinueToNextStep,
+    DelegatedBy,
+    EndOfRun,
+    Event,
+    ExpertRef,
+    FinishToolExecution,
+    Retry,
+    RunEvent,
+    RunStatus,
+    StartGeneration,
+    StartRun,
+)
+from perstack.messages import (
+    ExpertMessage,
+    InstructionMessage,
+    Message,
+    ToolCall,
+    ToolMessage,
+    ToolResult,
+    ToolResultPart,
+    Usage,
+    text_of,
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunState:
+    """Where one run stands.
+
+    Attributes:
+        step_number: The newest step's number, counted over the whole job; 0 before the first.
+        calls: The current step's calls, in the order in which the model made them.
+        results: Those that are answered, by call id.
+        last_usage: Tokens of the newest request, for the context window.
+        answer: The final text of a completed run.
+    """
+
+    run_id: str
+    expert: ExpertRef
+    status: RunStatus = "init"
+    delegated_by: DelegatedBy | None = None
+    messages: tuple[Message, ...] = ()
+    step_number: int = 0
+    calls: tuple[ToolCall, ...] = ()
+    results: Mapping[str, ToolResult] = field(default_factory=dict)
+    usage: Usage = Usage()
+    last_usage: Usage = Usage()
+    answer: str = ""
+
+    @property
+    def open_calls(self) -> tuple[ToolCall, ...]:
+        """The calls that still need a result, in call order."""
+        return tuple(call for call in self.calls if call.id not in self.results)
+
+    @property
+    def ordered_results(self) -> tuple[ToolResult, ...]:
+        """The results that are in, in call order."""
+        return tuple(self.results[call.id] for call in self.calls if call.id in self.results)
+
+    @property
+    def last_text(self) -> str:
+        """The newest text that the Expert wrote, or empty."""
+        for message in reversed(self.messages):
+            if isinstance(message, ExpertMessage) and (text := text_of(message.contents).strip()):
+                return text
+        return ""
+
+
+def tool_message(state: RunState, *, checkpoint_id: str) -> ToolMessage:
+    """The results of the step's calls as one message, whose id follows from the checkpoint that takes it in."""
+    contents = tuple(
+        ToolResultPart(
+            tool_call_id=result.id, tool_name=result.tool_name, contents=result.result, is_error=result.is_error
+        )
+        for result in state.ordered_results
+    )
+    return ToolMessage(id=f"{checkpoint_id}-results", contents=contents)
+
+
+def advance(state: RunState, event: Event) -> RunState:
+    """The state of a run after one of its events. Events that only inform leave it as it is."""
+    match event:
+        case StartRun():
+            return replace(state, status="proceeding", messages=_with_input(state.messages, event.input_messages))
+        case StartGeneration():
+            return replace(state, step_number=event.step_number)
+        case Retry():
+            return replace(state, usage=state.usage + event.usage)
+        case CallTools():
+            return replace(
+                state,
+                messages=(*state.messages, event.new_message),
+                calls=event.tool_calls,
+                results={},
+                usage=state.usage + event.usage,
+                last_usage=event.usage,
+            )
+        case FinishToolExecution():
+            return replace(state, results={**state.results, event.tool_result.id: event.tool_result})
+        case ContinueToNextStep():
+            return _with_results(state, event.checkpoint)
+        case EndOfRun():
+            return _ended(state, event)
+        case _:
+            return state
+
+
+def _with_input(history: tuple[Message, ...], new: tuple[Message, ...]) -> tuple[Message, ...]:
+    if any(isinstance(message, InstructionMessage) for message in new):
+        history = tuple(message for message in history if not isinstance(message, InstructionMessage))
+        instruction = tuple(message for message in new if isinstance(message, InstructionMessage))
+        new = tuple(message for message in new if not isinstance(message, InstructionMessage))
+        return (*instruction, *history, *new)
+    return (*history, *new)
+
+
+def _ended(state: RunState, event: EndOfRun) -> RunState:
+    state = replace(state, status=event.checkpoint.status, usage=state.usage + event.usage)
+    if not state.open_calls:
+        state = _with_results(state, event.checkpoint)
+    answer = event.text if isinstance(event, CompleteRun) else ""
+    return replace(state, messages=(*state.messages, *event.new_messages), answer=answer)
+
+
+def _with_results(state: RunState, checkpoint: Checkpoint) -> RunState:
+    messages = state.messages
+    if state.calls:
+        messages = (*messages, tool_message(state, checkpoint_id=checkpoint.id))
+    return replace(state, status=checkpoint.status, messages=messages, calls=(), results={})
+
+
+class JobState:
+    """Where a job stands: every run's state, and the totals that budgets are held against.
+
+    Attributes:
+        runs: The newest state of each run.
+        root: The newest run of the coordinator, or None before the first.
+        children: The newest run that answers a delegated call, by the call's id.
+        steps: Generations so far, in all runs.
+        usage: Tokens so far, in all runs.
+        keep: Checkpoints whose states are kept in `checkpoints`, because something continues from them.
+    """
+
+    def __init__(self, *, keep: Iterable[str] = ()) -> None:
+        self.runs: dict[str, RunState] = {}
+        self.checkpoints: dict[str, RunState] = {}
+        self.children: dict[str, str] = {}
+        self.root: str | None = None
+        self.steps = 0
+        self.usage = Usage()
+        self._keep = frozenset(keep)
+
+    def apply(self, event: Event) -> None:
+        """Take in the next event of the job."""
+        if not isinstance(event, RunEvent):
+            return
+        if isinstance(event, StartRun):
+            self._start(event)
+        after = self.runs[event.run_id] = advance(self.runs[event.run_id], event)
+        match event:
+            case StartGeneration():
+                self.steps = max(self.steps, event.step_number)
+            case CallTools() | Retry() | EndOfRun():
+                self.usage += event.usage
+        if isinstance(event, (ContinueToNextStep, EndOfRun)) and event.checkpoint.id in self._keep:
+            self.checkpoints[event.checkpoint.id] = after
+
+    def _start(self, event: StartRun) -> None:
+        checkpoint = event.initial_checkpoint
+        if event.run_id not in self.runs:
+            earlier = self.find(event.continues) if event.continues else None
+            fresh = RunState(run_id=event.run_id, expert=checkpoint.expert, delegated_by=checkpoint.delegated_by)
+            self.runs[event.run_id] = replace(earlier, run_id=event.run_id) if earlier else fresh
+        if checkpoint.delegated_by is None:
+            self.root = event.run_id
+        else:
+            self.children[checkpoint.delegated_by.tool_call_id] = event.run_id
+
+    def find(self, name: str) -> RunState | None:
+        """The state at a kept checkpoint, or the newest state of a run, by id."""
+        return self.checkpoints.get(name) or self.runs.get(name)
+
+    def child_of(self, call: ToolCall) -> RunState | None:
+        """The run that answers a delegated call, or None when it has not started."""
+        run_id = self.children.get(call.id)
+        return self.runs[run_id] if run_id is not None else None
