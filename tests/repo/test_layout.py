@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from repository import ROOT, distributions, relative, tracked_files
 
-SHARED_TEST_FOLDERS = {"contract", "security", "integration", "repo", "support", "data"}
+# Tests of more than one distribution: each folder is named after what it shows.
+SHARED_TEST_FOLDERS = {"contract", "integration", "interop", "repo", "run", "security", "support", "testing", "data"}
 PACKAGES = [distribution for distribution in distributions() if distribution.modules()]
 REGISTRIES = ["pypi." + "org", "python" + "hosted.org", "npm" + "js.", "deb.debian" + ".org", "proxy.golang" + ".org"]
 
