@@ -111,7 +111,7 @@ def test_the_local_runtime_installed_alone_runs_an_expert(wheels, lone_python, t
         without_model = call(*run, cwd=project, env=env)
         assert without_model.returncode == 1
         assert "pip install perstack-provider-openai" in without_model.stderr
-        assert server.requests == ()
+        assert server.requests == []
 
         checked(lone_python, "-m", "pip", "install", "-qq", "--no-deps", wheels["perstack-provider-openai"])
         done = call(*run, cwd=project, env=env)
