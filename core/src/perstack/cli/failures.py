@@ -1,0 +1,82 @@
+"""What a person sees when a command fails: what happened, to which thing, and what to do next; never a stack trace."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from perstack_proxy.sanitise import sanitise, sanitise_line
+
+from perstack.errors import ConfigError, ExitCode, PerstackError
+
+if TYPE_CHECKING:
+    from perstack.plugins.registry import Registry
+
+BROKEN_PIPE = 141
+"""128 + SIGPIPE: what a shell reports for a program whose reader went away."""
+
+
+def report(error: BaseException, *, registry: Registry | None = None) -> int:
+    """The exit code for `error`, which was shown on standard error.
+
+    Args:
+        error: What ended the command; of a group, each member counts.
+        registry: Loaded plugins, which may know what helps; None asks none.
+    """
+    leaves = list(_leaves(error))
+    if any(isinstance(leaf, BrokenPipeError) for leaf in leaves):
+        _silence_stdout()
+        return BROKEN_PIPE
+    if any(isinstance(leaf, KeyboardInterrupt) for leaf in leaves):
+        return ExitCode.INTERRUPTED
+    code = ExitCode.COMPLETED
+    for leaf in leaves:
+        for line in _lines(leaf, registry):
+            print(line, file=sys.stderr)
+        code = max(code, leaf.exit_code if isinstance(leaf, PerstackError) else ExitCode.FAILED)
+    return code
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
+
+
+def _lines(error: BaseException, registry: Registry | None) -> Iterator[str]:
+    if not isinstance(error, PerstackError):
+        yield f"perstack: internal error: {sanitise_line(f'{type(error).__name__}: {error}', limit=500)}"
+        yield f"  The details are in {_write_details(error)}; please report them."
+        return
+    if isinstance(error, ConfigError) and len(error.problems) > 1:
+        yield f"perstack: {len(error.problems)} problems:"
+        yield from (f"  {sanitise_line(str(problem))}" for problem in error.problems)
+    else:
+        yield f"perstack: {sanitise(str(error))}"
+    hints = [error.hint, *(registry.error_hints(error) if registry else ())]
+    yield from (f"  Hint: {sanitise_line(hint)}" for hint in dict.fromkeys(hints) if hint)
+
+
+def _write_details(error: BaseException) -> str:
+    """The path of a new file, readable by this user only, with the stack of `error`."""
+    import tempfile
+    import traceback
+
+    handle, path = tempfile.mkstemp(prefix="perstack-error-", suffix=".txt")
+    with open(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+        file.writelines(traceback.format_exception(error))
+    return path
+
+
+def _silence_stdout() -> None:
+    """Point standard output at nothing, so that the interpreter's last flush does not fail as well."""
+    try:
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, sys.stdout.fileno())
+    except (OSError, ValueError):  # no such device, or standard output is not a file
+        return
+    os.close(nothing)

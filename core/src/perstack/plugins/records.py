@@ -1,0 +1,60 @@
+"""What is known of each plugin, and which plugins are wanted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+BUILT_IN_PLUGIN = "core"
+"""Core's own implementations of hooks; this plugin is always there."""
+
+
+class Status(StrEnum):
+    """How far a plugin came; ``installed`` means that nothing stands in its way and it was not imported yet."""
+
+    INSTALLED = "installed"
+    ACTIVE = "active"
+    BLOCKED = "blocked"
+    NOT_ALLOWED = "not-allowed"
+    INCOMPATIBLE = "incompatible"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PluginRecord:
+    """One installed plugin.
+
+    Attributes:
+        name: The entry point's name, which ``block``, ``allow`` and ``require`` go by.
+        cause: Why it is not active; empty when it is.
+        hooks: The hooks that it implements, sorted; known after the import only.
+        error: The exception behind `cause`, if there was one.
+    """
+
+    name: str
+    distribution: str
+    version: str
+    module: str
+    status: Status
+    summary: str = ""
+    cause: str = ""
+    hooks: tuple[str, ...] = ()
+    error: BaseException | None = field(default=None, repr=False, compare=False)
+
+    def __str__(self) -> str:
+        return f"{self.name!r} ({self.distribution} {self.version})"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PluginSelection:
+    """Which installed plugins take part.
+
+    Attributes:
+        allow: The only ones that may be imported, or None for all that are installed.
+        block: Those that may not be, whatever `allow` says.
+        require: Those without which nothing is run.
+    """
+
+    allow: frozenset[str] | None = None
+    block: frozenset[str] = frozenset()
+    require: frozenset[str] = frozenset()
