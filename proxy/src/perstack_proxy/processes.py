@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Collection
 from typing import NamedTuple
 
 from perstack_proxy.limits import KILL_SETTLE_SECONDS, TERM_GRACE_SECONDS
@@ -76,6 +77,7 @@ def end_tree(
     grace: float = TERM_GRACE_SECONDS,
     settle: float = KILL_SETTLE_SECONDS,
     include_root: bool = True,
+    groups: Collection[int] = (),
 ) -> list[int]:
     """Nothing of the tree below `pid` runs any more: SIGTERM, `grace` seconds, then SIGKILL until it is empty.
 
@@ -87,6 +89,8 @@ def end_tree(
         grace: Seconds between the two signals; 0 kills at once.
         settle: Seconds in which the killed processes must be gone.
         include_root: End `pid` itself too.
+        groups: Process groups that belong to the tree although their leader may be gone. Where there is no subreaper,
+            they are what an orphan is found by.
 
     Returns:
         The processes that are still there after `settle`, normally none.
@@ -96,7 +100,7 @@ def end_tree(
     """
     if pid <= 1:
         raise ValueError(f"refusing to end the tree of process {pid}")
-    tree = _Tree(pid, include_root=include_root)
+    tree = _Tree(pid, groups, include_root=include_root)
     if grace > 0:
         living = tree.living()
         tree.signal(living, signal.SIGTERM)
@@ -110,10 +114,10 @@ def end_tree(
 class _Tree:
     """The members of a tree, kept by identity so that a member is not lost when its parent ends."""
 
-    def __init__(self, root: int, *, include_root: bool) -> None:
+    def __init__(self, root: int, groups: Collection[int], *, include_root: bool) -> None:
         self._root = root
         self._include_root = include_root
-        self._groups = {root}
+        self._groups = {root, *groups}
 
     def living(self) -> list[int]:
         table = process_table()

@@ -1,0 +1,159 @@
+"""listDirectory, createDirectory, deleteDirectory, moveFile, deleteFile: names, not contents."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from perstack_proxy.sanitise import sanitise_line
+
+from perstack_skill_base.beneath import open_directory, rename_new
+from perstack_skill_base.calls import Call, ToolResult
+from perstack_skill_base.errors import ToolError, from_os_error
+from perstack_skill_base.limits import LIST_ENTRIES
+from perstack_skill_base.paths import Entry
+from perstack_skill_base.tools.read import kind_of, timestamp
+
+_LISTING_FLAGS = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+def list_directory(call: Call) -> ToolResult:
+    """The entries by name. A link is listed as one; it neither is followed nor spoils the list."""
+    path = call.arguments.text("path")
+    place = call.workspace.locate(path)
+    with call.workspace.directory(place) as handle:
+        try:
+            readable = os.open(".", _LISTING_FLAGS, dir_fd=handle)
+        except OSError as error:
+            raise from_os_error(error, place.shown) from None
+        try:
+            names = sorted(os.listdir(readable))
+            items = [item for name in names[:LIST_ENTRIES] if (item := _item(readable, name)) is not None]
+        finally:
+            os.close(readable)
+    data: dict[str, object] = {"path": path, "items": items}
+    if len(names) > LIST_ENTRIES:
+        data |= {"truncated": True, "total": len(names), "hint": "List a subdirectory, or use exec with find."}
+    return ToolResult(data)
+
+
+def create_directory(call: Call) -> ToolResult:
+    """The directory exists and is new; missing parents are made."""
+    path = call.arguments.text("path")
+    with call.workspace.entry(path, create_parents=True) as entry:
+        try:
+            os.mkdir(entry.name, dir_fd=entry.parent)
+        except FileExistsError:
+            raise ToolError("AlreadyExists", f"{entry.shown!r} already exists.") from None
+        except OSError as error:
+            raise from_os_error(error, entry.shown) from None
+    return ToolResult({"path": path})
+
+
+def delete_directory(call: Call) -> ToolResult:
+    """The directory is gone; with `recursive`, everything below it too. Links in it are removed, not followed."""
+    path = call.arguments.text("path")
+    with call.workspace.entry(path) as entry:
+        state = entry.lstat()
+        if not stat.S_ISDIR(state.st_mode):
+            raise ToolError("NotADirectory", f"{entry.shown!r} is not a directory. Use deleteFile.")
+        _refuse_read_only(entry, state)
+        try:
+            if call.arguments.flag("recursive"):
+                _remove_tree(entry)
+            else:
+                os.rmdir(entry.name, dir_fd=entry.parent)
+        except OSError as error:
+            failure = from_os_error(error, entry.shown)
+            if failure.kind == "NotEmpty":
+                failure = ToolError("NotEmpty", f"{entry.shown!r} is not empty. Set recursive to delete what is in it.")
+            raise failure from None
+    return ToolResult({"path": path})
+
+
+def move_file(call: Call) -> ToolResult:
+    """The source has its new, free name; missing parents of it are made. Directories move too; a link moves itself."""
+    source, destination = call.arguments.text("source"), call.arguments.text("destination")
+    with call.workspace.entry(source) as old:
+        _refuse_read_only(old, old.lstat())
+        with call.workspace.entry(destination, create_parents=True) as new:
+            try:
+                rename_new(old.parent, old.name, new.parent, new.name)
+            except FileExistsError:
+                message = f"{new.shown!r} already exists. Delete it first or choose another name."
+                raise ToolError("AlreadyExists", message) from None
+            except OSError as error:
+                raise from_os_error(error, new.shown) from None
+    return ToolResult({"source": source, "destination": destination})
+
+
+def delete_file(call: Call) -> ToolResult:
+    """The name is gone. Of a symbolic link the link is removed, of a hard link one name."""
+    path = call.arguments.text("path")
+    with call.workspace.entry(path) as entry:
+        state = entry.lstat()
+        if stat.S_ISDIR(state.st_mode):
+            raise ToolError("IsADirectory", f"{entry.shown!r} is a directory. Use deleteDirectory.")
+        _refuse_read_only(entry, state)
+        try:
+            os.unlink(entry.name, dir_fd=entry.parent)
+        except OSError as error:
+            raise from_os_error(error, entry.shown) from None
+    return ToolResult({"path": path})
+
+
+def _item(directory: int, name: str) -> dict[str, object] | None:
+    try:
+        state = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except OSError:
+        return None  # it went away meanwhile
+    shown = sanitise_line(name)
+    kind = kind_of(state.st_mode)
+    item: dict[str, object] = {"name": shown, "path": shown, "type": kind, "size": state.st_size}
+    item["modified"] = timestamp(state.st_mtime)
+    if shown != name:
+        item["escaped"] = True  # this is how the name looks, not what it is
+    return item
+
+
+def _refuse_read_only(entry: Entry, state: os.stat_result) -> None:
+    if not stat.S_ISLNK(state.st_mode) and not state.st_mode & stat.S_IWUSR:
+        raise ToolError("NotWritable", f"{entry.shown!r} is read-only. Ask for its permissions to be changed.")
+
+
+def _remove_tree(entry: Entry) -> None:
+    """Depth first by handles, so that no link is followed; without recursion, so that no depth is too deep."""
+    path = [entry.name]
+    waiting = [_empty(entry.parent, path)]
+    while path:
+        if waiting[-1]:
+            path.append(waiting[-1].pop())
+            waiting.append(_empty(entry.parent, path))
+            continue
+        waiting.pop()
+        name = path.pop()
+        parent = open_directory(entry.parent, path)
+        try:
+            os.rmdir(name, dir_fd=parent)
+        finally:
+            os.close(parent)
+
+
+def _empty(root: int, path: list[str]) -> list[str]:
+    """Everything in the directory but other directories is unlinked; those are named."""
+    handle = open_directory(root, path)
+    try:
+        readable = os.open(".", _LISTING_FLAGS, dir_fd=handle)
+        directories = []
+        try:
+            with os.scandir(readable) as entries:
+                for found in entries:
+                    if found.is_dir(follow_symlinks=False):
+                        directories.append(found.name)
+                    else:
+                        os.unlink(found.name, dir_fd=readable)
+        finally:
+            os.close(readable)
+    finally:
+        os.close(handle)
+    return directories
