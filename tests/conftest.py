@@ -1,10 +1,16 @@
-"""Settings that hold for every test: coroutine tests run on asyncio, the one event loop that we support."""
+"""Settings that hold for every test."""
 
 from __future__ import annotations
 
 import pytest
+from hypothesis import settings
+
+# Time limits belong to benchmarks: on a busy machine an example that takes long proves nothing.
+settings.register_profile("perstack", deadline=None)
+settings.load_profile("perstack")
 
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
+    """Coroutine tests run on asyncio, the one event loop that we support."""
     return "asyncio"

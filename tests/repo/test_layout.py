@@ -64,3 +64,17 @@ def test_nothing_committed_names_a_registry_or_a_place_on_one_machine() -> None:
 def test_no_lock_file_with_addresses_is_committed() -> None:
     names = {path.name for path in tracked_files()}
     assert names & {"uv.lock", "package-lock.json", "poetry.lock", "pdm.lock"} == set()
+
+
+def unguarded_imports(path: Path) -> set[str]:
+    """What a module imports whenever it is imported: statements at its top, outside any `if` or `try`."""
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    plain = {alias.name for node in body if isinstance(node, ast.Import) for alias in node.names}
+    return plain | {node.module for node in body if isinstance(node, ast.ImportFrom) and node.module}
+
+
+@pytest.mark.parametrize("distribution", PACKAGES, ids=lambda distribution: distribution.package)
+def test_modules_that_windows_lacks_are_imported_under_a_guard(distribution) -> None:
+    lacking = {"fcntl", "grp", "pwd", "resource", "termios", "tty", "pty"}
+    found = {relative(path): unguarded_imports(path) & lacking for path in distribution.modules()}
+    assert {name: modules for name, modules in found.items() if modules} == {}
