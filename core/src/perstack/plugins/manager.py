@@ -9,7 +9,6 @@ import importlib
 import inspect
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from types import ModuleType
 
 import pluggy
 
@@ -71,7 +70,8 @@ def _load_one(manager: pluggy.PluginManager, record: PluginRecord) -> LoadedPlug
     except (Exception, SystemExit) as error:  # noqa: BLE001 a plugin may raise anything
         return _refused(record, Status.FAILED, f"importing {record.module} failed", error)
     try:
-        implementations = _register(manager, module, record)
+        plugin = module.Plugin() if inspect.isclass(getattr(module, "Plugin", None)) else module
+        implementations = _register(manager, plugin, record)
     except (pluggy.PluginValidationError, _Unfit) as error:
         return _refused(record, Status.INCOMPATIBLE, "", error)
     except Exception as error:  # noqa: BLE001 a plugin may raise anything
@@ -84,27 +84,27 @@ def _load_one(manager: pluggy.PluginManager, record: PluginRecord) -> LoadedPlug
             for spec in implementation.collect(kind)
         )
     except Exception as error:  # noqa: BLE001 a plugin may raise anything
-        manager.unregister(module)
+        manager.unregister(plugin)
         return _refused(record, Status.FAILED, "asking what it offers failed", error)
     hooks = tuple(sorted(implementation.hook for implementation in implementations))
     active = replace(record, status=Status.ACTIVE, hooks=hooks)
     return LoadedPlugin(record=active, implementations=implementations, specs=specs)
 
 
-def _register(manager: pluggy.PluginManager, module: ModuleType, record: PluginRecord) -> tuple[Implementation, ...]:
-    """The hooks that `module` implements. If it cannot take part, the manager is as it was before."""
-    manager.register(module, record.name)
+def _register(manager: pluggy.PluginManager, plugin: object, record: PluginRecord) -> tuple[Implementation, ...]:
+    """The hooks that `plugin` implements. If it cannot take part, the manager is as it was before."""
+    manager.register(plugin, record.name)
     try:
         manager.check_pending()
         found = tuple(
             implementation
-            for caller in manager.get_hookcallers(module) or ()
+            for caller in manager.get_hookcallers(plugin) or ()
             for implementation in _implementations(caller, record)
         )
         if not found:
             raise _Unfit("it implements no hook; mark its functions with perstack.hookspecs.hookimpl")
     except Exception:
-        manager.unregister(module)
+        manager.unregister(plugin)
         raise
     return found
 

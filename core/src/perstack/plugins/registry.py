@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-REGISTRATIONS: Mapping[str, type] = {
+REGISTRATIONS: Mapping[str, type[object]] = {
     "perstack_register_event_sinks": EventSinkSpec,
     "perstack_register_providers": ProviderSpec,
     "perstack_register_runtimes": RuntimeSpec,
