@@ -1,0 +1,1 @@
+"""From files, variables and options to one validated `Project`, each value with its origin."""

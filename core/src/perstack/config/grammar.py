@@ -1,0 +1,198 @@
+"""The grammars of names in a configuration; each function returns the value or says what is wrong with it.
+
+A refused value is a `ValueError` whose message completes a sentence that starts with the value.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import SplitResult, urlsplit
+
+from perstack_proxy import envnames, patterns
+from perstack_proxy.sanitise import sanitise, sanitise_line
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Address, IPv6Address
+
+_NAME = r"[a-z0-9][a-z0-9_.-]*"
+_NUMBER = r"(?:0|[1-9][0-9]*)"
+_SUFFIX = r"[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*"
+_VERSION = rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}(?:-{_SUFFIX})?(?:\+{_SUFFIX})?"
+VERSION = re.compile(_VERSION)
+EXPERT_KEY = re.compile(rf"(?P<name>(?:@{_NAME}/)?{_NAME})(?:@(?:(?P<version>{_VERSION})|(?P<tag>{_NAME})))?")
+TAG = re.compile(r"[a-z0-9][a-z0-9_-]*")
+HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+IMAGE = re.compile(r"[a-z0-9][a-z0-9._/:-]*(?:@sha256:[0-9a-f]{64})?", re.IGNORECASE)
+SIZE = re.compile(r"([1-9][0-9]{0,8})(MiB|GiB)")
+
+EXPERT_KEY_CHARACTERS = 511
+NAME_CHARACTERS = 255
+
+_BYTES = {"MiB": 1024**2, "GiB": 1024**3}
+
+
+class ExpertKey(NamedTuple):
+    """The parts of an Expert key: ``[@scope/]name[@version|@tag]``."""
+
+    name: str
+    version: str | None = None
+    tag: str | None = None
+
+
+def parse_expert_key(key: str) -> ExpertKey:
+    """The parts of an Expert key.
+
+    Raises:
+        ValueError: The key is not in the grammar.
+    """
+    match = EXPERT_KEY.fullmatch(key) if len(key) <= EXPERT_KEY_CHARACTERS else None
+    if match is None:
+        raise ValueError("is not an Expert key: write [@scope/]name, in lower-case letters, digits, '.', '_' and '-'")
+    return ExpertKey(match["name"], match["version"], match["tag"])
+
+
+def expert_key(key: str) -> str:
+    """A key of `experts`, or of one that is delegated to."""
+    parse_expert_key(key)
+    return key
+
+
+def version(text: str) -> str:
+    """A semantic version."""
+    if not VERSION.fullmatch(text):
+        raise ValueError("is not a version: write MAJOR.MINOR.PATCH")
+    return text
+
+
+def tag(text: str) -> str:
+    """A tag of an Expert."""
+    if len(text) > NAME_CHARACTERS or not TAG.fullmatch(text):
+        raise ValueError("is not a tag: lower-case letters, digits, '_' and '-'")
+    return text
+
+
+def line(text: str) -> str:
+    """A text that is shown and passed on as exactly one line, with nothing in it that cannot be seen."""
+    if sanitise_line(text, limit=len(text)) != text:
+        raise ValueError("has a line break, a control character or an invisible one")
+    return text
+
+
+def prose(text: str) -> str:
+    """A text of several lines, with nothing in it that cannot be seen."""
+    if sanitise(text, limit=len(text)) != text:
+        raise ValueError("has a control character or an invisible one")
+    return text
+
+
+def name(text: str) -> str:
+    """The name of a skill or a tool: it stands in messages, labels and option values."""
+    if not 0 < len(text) <= NAME_CHARACTERS:
+        raise ValueError(f"is empty or longer than {NAME_CHARACTERS} characters")
+    if text.strip() != text or text.startswith("-"):
+        raise ValueError("starts with a hyphen, or starts or ends with a space")
+    return line(text)
+
+
+def env_name(text: str) -> str:
+    """A name that a skill may ask for: portable and not protected."""
+    env_source(text)
+    reason = envnames.protected_reason(text)
+    if reason:
+        raise ValueError(f"is a protected name: it {reason}")
+    return text
+
+
+def env_source(text: str) -> str:
+    """The name of a variable."""
+    if not envnames.is_valid_name(text):
+        raise ValueError("is not a variable's name: letters, digits and '_', no digit first")
+    return text
+
+
+def image(text: str) -> str:
+    """A reference to a container image."""
+    if len(text) > NAME_CHARACTERS or not IMAGE.fullmatch(text):
+        raise ValueError("is not a reference to an image: write NAME:TAG or NAME@sha256:DIGEST")
+    return text
+
+
+def size(text: str) -> int:
+    """Bytes of a size such as ``512MiB``."""
+    match = SIZE.fullmatch(text)
+    if match is None:
+        raise ValueError("is not a size: write a number with MiB or GiB, such as '512MiB'")
+    return int(match[1]) * _BYTES[match[2]]
+
+
+def domain(text: str, *, punycode: bool) -> str:
+    """A pattern of `allowedDomains`, in the spelling that is compared."""
+    try:
+        return str(patterns.parse(text, punycode=punycode))
+    except patterns.PatternError as error:
+        raise ValueError(error.reason) from None
+
+
+def https_url(text: str) -> str:
+    """An https URL with a host and without credentials."""
+    if _split(text).scheme != "https":
+        raise ValueError("does not start with https://")
+    return text
+
+
+def model_url(text: str) -> str:
+    """A base URL of a model provider: https, or plain http to this machine."""
+    parts = _split(text)
+    if parts.scheme == "http" and _is_loopback(parts.hostname or ""):
+        return text
+    return https_url(text)
+
+
+def public_url(text: str) -> str:
+    """An https URL whose host is no private address; names are checked again when they are resolved."""
+    https_url(text)
+    host = (_split(text).hostname or "").removesuffix(".")
+    address = _address(host)
+    if address is not None and not address.is_global:
+        raise ValueError("names a private or special address")
+    if host == "localhost" or host.endswith(".localhost"):
+        raise ValueError("names this machine")
+    return text
+
+
+def _split(text: str) -> SplitResult:
+    line(text)
+    if not text.isascii() or " " in text:
+        raise ValueError("is not a URL: it has a space or a character beyond ASCII")
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError as error:
+        raise ValueError(f"is not a URL: {error}") from None
+    if not parts.hostname:
+        raise ValueError("is not a URL with a host")
+    if "@" in parts.netloc:
+        raise ValueError("has a user name in it; credentials belong into variables")
+    return parts
+
+
+def _is_loopback(host: str) -> bool:
+    address = _address(host)
+    return host == "localhost" or (address is not None and address.is_loopback)
+
+
+def _address(host: str) -> IPv4Address | IPv6Address | None:
+    """The address that a URL's host means, in any spelling that resolvers take, or None for a name."""
+    import ipaddress
+    import socket
+
+    try:
+        found = ipaddress.ip_address(host)
+    except ValueError:
+        try:
+            found = ipaddress.IPv4Address(socket.inet_aton(host))  # 127.1, 0x7f000001, 2130706433
+        except OSError:
+            return None
+    mapped = getattr(found, "ipv4_mapped", None) or getattr(found, "sixtofour", None)
+    return mapped or found

@@ -1,0 +1,185 @@
+"""The road from files, variables and options to one `Project`: every problem at once, every value with its origin."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from perstack.config import environment, files
+from perstack.config.environment import EnvFile, HostEnv
+from perstack.config.layers import JsonTable, Layer, Origins, Rank, merge, misplaced
+from perstack.errors import ConfigError, Problem
+from perstack.messages import JsonValue
+from perstack.skill_policy import Origin
+from perstack.specs import ConfigContext
+
+if TYPE_CHECKING:
+    from perstack.config.models import Project
+    from perstack.plugins.registry import Registry
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Loaded:
+    """A configuration that holds, and where each part of it came from.
+
+    Attributes:
+        path: The project's file; the user's own settings when there is no project.
+        directory: Where it lies; paths in it start from there.
+        values: The merged tables, as plugins see them.
+        broken: What is wrong with Experts that therefore are not in `project.experts`, by key.
+        ignored: What was read and has no effect.
+    """
+
+    project: Project
+    path: Path
+    directory: Path
+    origins: Origins
+    host_env: HostEnv
+    values: JsonTable = field(repr=False)
+    broken: Mapping[str, tuple[Problem, ...]]
+    ignored: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sources:
+    """The layers of a configuration before plugins had their say."""
+
+    path: Path
+    directory: Path
+    layers: tuple[Layer, ...]
+
+    def plugins(self, *, operator: bool) -> dict[str, JsonValue]:
+        """The merged ``[plugins]`` tables of the operator's layers, or of the others."""
+        values, _ = merge([layer for layer in self.layers if layer.operator is operator])
+        table = values.get("plugins", {})
+        return table if isinstance(table, dict) else {}
+
+
+def read_sources(*, config: str | None, cwd: Path, environ: Mapping[str, str]) -> Sources:
+    """The project's file and the settings around it; nothing in them is validated yet.
+
+    Raises:
+        ConfigError: There is no file, or one cannot be read.
+    """
+    path = files.find(config, cwd)
+    directory = path.parent if path else cwd
+    layers = files.settings_layers(environ, directory)
+    if path is None:
+        own = next((layer for layer in reversed(layers) if layer.values.get("experts")), None)
+        if own is None:
+            raise ConfigError(
+                [
+                    Problem(
+                        message=f"There is no {files.FILE_NAME} in {cwd} or above it, and no Expert in your own settings.",
+                        hint=f"Write a {files.FILE_NAME}, or name one with --config.",
+                    )
+                ]
+            )
+        return Sources(path=Path(own.source), directory=cwd, layers=tuple(layers))
+    layers.append(files.read_layer(path, rank=Rank.PROJECT, operator=False))
+    return Sources(path=path, directory=directory, layers=tuple(layers))
+
+
+def load_project(
+    *,
+    config: str | None,
+    cwd: Path,
+    overrides: Mapping[str, JsonValue],
+    environ: Mapping[str, str],
+    env_paths: Sequence[str] | None = None,
+    registry: Registry | None = None,
+) -> Loaded:
+    """The configuration of a command.
+
+    Args:
+        config: ``--config``; None searches upwards from `cwd`.
+        cwd: Working directory, absolute.
+        overrides: Values of options, by the configuration's keys.
+        environ: The process's variables.
+        env_paths: ``--env-path``, in place of the configuration's own; None when it was not given.
+        registry: Plugins, whose layers and checks take part; None for none.
+
+    Raises:
+        ConfigError: Carries every problem of every layer. Those of single Experts are kept in `Loaded.broken`
+            instead when nothing else is wrong, so that one Expert's mistake does not stop another.
+    """
+    sources = read_sources(config=config, cwd=cwd, environ=environ)
+    layers = [*sources.layers, *_plugin_layers(registry, sources)]
+    problems = [problem for layer in layers for problem in misplaced(layer)]
+    try:
+        host_env, ignored = environment.read(environ, _env_files(sources, layers, env_paths, cwd))
+        layers += environment.layers(host_env)
+    except ConfigError as error:
+        raise ConfigError([*problems, *error.problems]) from None
+    layers += [_option_layer(key, value) for key, value in overrides.items()]
+    values, origins = merge(layers)
+    project, broken, wrong = _validate(values, origins)
+    problems += wrong
+    if project is None or problems:
+        raise ConfigError([*problems, *(problem for some in broken.values() for problem in some)])
+    return Loaded(
+        project=project,
+        path=sources.path,
+        directory=sources.directory,
+        origins=origins,
+        host_env=host_env,
+        values=values,
+        broken=broken,
+        ignored=tuple(ignored),
+    )
+
+
+def _validate(
+    values: dict[str, JsonValue], origins: Origins
+) -> tuple[Project | None, dict[str, tuple[Problem, ...]], list[Problem]]:
+    """The project without its broken Experts, what is wrong with those, and what is wrong elsewhere."""
+    from pydantic import ValidationError
+
+    from perstack.config.models import Project
+    from perstack.config.problems import problems_of
+
+    try:
+        return Project.model_validate(values), {}, []
+    except ValidationError as error:
+        by_expert, elsewhere = problems_of(error, origins)
+    experts = values.get("experts")
+    if elsewhere or not isinstance(experts, dict):
+        return None, by_expert, elsewhere
+    sound = {key: table for key, table in experts.items() if key not in by_expert}
+    return Project.model_validate({**values, "experts": sound}), by_expert, []
+
+
+def _env_files(sources: Sources, layers: Sequence[Layer], env_paths: Sequence[str] | None, cwd: Path) -> list[EnvFile]:
+    if env_paths is not None:
+        origin = Origin(source="--env-path")
+        return [EnvFile(path=cwd / path, origin=origin, needed=True) for path in env_paths]
+    values, origins = merge([layer for layer in layers if "envPath" in layer.values])
+    paths = values.get("envPath")
+    origin = origins.at("envPath")
+    if paths is None:
+        paths = [".env", ".env.local"]
+    if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
+        return []  # validation says so
+    names = [path for path in paths if isinstance(path, str)]
+    owner = next((layer for layer in reversed(layers) if "envPath" in layer.values), None)
+    if owner is not None and owner.operator:
+        return [EnvFile(path=Path(owner.source).parent / path, origin=origin) for path in names]
+    return environment.project_files(names, sources.directory, origin)
+
+
+def _plugin_layers(registry: Registry | None, sources: Sources) -> Sequence[Layer]:
+    if registry is None:
+        return ()
+    context = ConfigContext(path=sources.path, directory=sources.directory)
+    return [
+        Layer(rank=layer.rank, values=layer.values, source=str(layer.origin), operator=layer.rank < Rank.PROJECT)
+        for layer in registry.config_layers(context)
+    ]
+
+
+def _option_layer(key: str, value: JsonValue) -> Layer:
+    option = "--" + re.sub(r"[A-Z]", lambda letter: f"-{letter[0].lower()}", key)
+    return Layer(rank=Rank.COMMAND_LINE, values={key: value}, source=option, operator=True)

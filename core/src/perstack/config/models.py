@@ -1,0 +1,295 @@
+"""The shape of ``perstack.toml`` and of the user's settings: strict, frozen, every key known.
+
+Attributes are in snake case, keys of files in camel case. What a file may not say, no value of these types can hold;
+who may say it (`perstack.config.layers`) and what follows from it (`perstack.policy`) are decided elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, ClassVar, Literal, TypeAlias, get_args
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    PrivateAttr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
+
+from perstack.config import grammar
+from perstack.skill_policy import Control, SkillKind
+
+BASE_SKILL = "@perstack/base"
+"""The skill that every Expert has, by its exact name."""
+
+STEPS = 100
+RETRIES = 5
+TIMEOUT_MS = 300_000
+"""Milliseconds for one answer of the model. This and the two above are the original's figures."""
+
+EXPERT_VERSION = "1.0.0"
+DESCRIPTION_CHARACTERS = 2048
+INSTRUCTION_CHARACTERS = 20480
+
+ReasoningLevel = Literal["none", "minimal", "low", "medium", "high"]
+REASONING_LEVELS: tuple[ReasoningLevel, ...] = get_args(ReasoningLevel)
+
+Line: TypeAlias = Annotated[str, AfterValidator(grammar.line)]
+Prose: TypeAlias = Annotated[str, AfterValidator(grammar.prose)]
+Word: TypeAlias = Annotated[str, Field(min_length=1), AfterValidator(grammar.line)]
+Name: TypeAlias = Annotated[str, AfterValidator(grammar.name)]
+EnvName: TypeAlias = Annotated[str, AfterValidator(grammar.env_name)]
+EnvSource: TypeAlias = Annotated[str, AfterValidator(grammar.env_source)]
+Size: TypeAlias = Annotated[str, AfterValidator(lambda text: text if grammar.size(text) else text)]
+Names: TypeAlias = Annotated[tuple[Name, ...], Field(strict=False)]
+Controls: TypeAlias = Annotated[tuple[Control, ...], Field(strict=False)]
+
+
+class Table(BaseModel):
+    """A table of a configuration file: unknown keys and other types than the named ones are errors."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", alias_generator=to_camel, defer_build=True)
+
+
+class RequiredEnv(Table):
+    """A variable that a skill asks for: its name inside, and the host's variable that it gets the value of."""
+
+    name: EnvName
+    source: EnvSource = Field(default="", alias="from")
+    description: Prose = ""
+
+    @property
+    def host_name(self) -> str:
+        """The variable on the host's side."""
+        return self.source or self.name
+
+
+def _as_table(entry: object) -> object:
+    return {"name": entry} if isinstance(entry, str) else entry
+
+
+class LimitsTable(Table):
+    """What a skill may use up; absent lines keep their defaults."""
+
+    memory: Size | None = None
+    cpus: Annotated[float, Field(gt=0, le=1024)] | None = None
+    pids: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+
+
+class Skill(Table):
+    """What all types of skills have."""
+
+    kind: ClassVar[SkillKind]
+
+    description: Prose = ""
+    rule: Annotated[Prose, Field(max_length=INSTRUCTION_CHARACTERS)] = ""
+
+
+class McpSkill(Skill):
+    """A skill that offers its tools over MCP."""
+
+    pick: Names = ()
+    omit: Names = ()
+    allow_punycode: bool = False
+    allowed_domains: Annotated[tuple[str, ...], Field(strict=False)] = ()
+
+    @field_validator("allowed_domains")
+    @classmethod
+    def _patterns(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        punycode = bool(info.data.get("allow_punycode"))
+        found = []
+        for entry in value:
+            try:
+                found.append(grammar.domain(entry, punycode=punycode))
+            except ValueError as error:
+                raise ValueError(f"the pattern {entry!r} {error}") from None
+        return tuple(dict.fromkeys(found))
+
+
+class StdioSkill(McpSkill):
+    """An MCP server that is started as a process."""
+
+    kind: ClassVar[SkillKind] = "mcpStdioSkill"
+
+    type: Literal["mcpStdioSkill"]
+    command: Word
+    package_name: Word | None = None
+    args: Annotated[tuple[Prose, ...], Field(strict=False)] = ()
+    required_env: Annotated[
+        tuple[Annotated[RequiredEnv, BeforeValidator(_as_table, json_schema_input_type=RequiredEnv | str)], ...],
+        Field(strict=False),
+    ] = ()
+    lazy_init: bool = False
+    image: Annotated[str, AfterValidator(grammar.image)] | None = None
+    limits: LimitsTable = Field(default_factory=LimitsTable)
+
+    @model_validator(mode="after")
+    def _one_command(self) -> StdioSkill:
+        if self.package_name is not None and self.args:
+            raise ValueError("has both packageName and args; put the package into args, or leave args out")
+        if self.command in {"npx", "uvx"} and self.package_name is None and not self.args:
+            raise ValueError(f"has neither packageName nor args, so {self.command} has nothing to start")
+        names = [entry.name for entry in self.required_env]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"asks for {', '.join(twice)} more than once in requiredEnv")
+        return self
+
+
+class SseSkill(McpSkill):
+    """An MCP server that runs elsewhere, reached over https."""
+
+    kind: ClassVar[SkillKind] = "mcpSseSkill"
+
+    type: Literal["mcpSseSkill"]
+    endpoint: Annotated[str, Field(max_length=2048), AfterValidator(grammar.public_url)]
+
+
+class InteractiveTool(Table):
+    """A tool whose result a person gives."""
+
+    description: Prose = ""
+    input_json_schema: Annotated[str, Field(max_length=INSTRUCTION_CHARACTERS)]
+
+    @field_validator("input_json_schema")
+    @classmethod
+    def _json_object(cls, value: str) -> str:
+        try:
+            schema = json.loads(value)
+        except (ValueError, RecursionError):
+            raise ValueError("is not JSON") from None
+        if not isinstance(schema, dict):
+            raise ValueError("is not a JSON Schema: write an object")
+        return value
+
+
+class InteractiveSkill(Skill):
+    """Tools that stop the run until a person has answered."""
+
+    kind: ClassVar[SkillKind] = "interactiveSkill"
+
+    type: Literal["interactiveSkill"]
+    tools: dict[Name, InteractiveTool]
+
+
+SkillConfig: TypeAlias = StdioSkill | SseSkill | InteractiveSkill
+
+
+class ExpertConfig(Table):
+    """An Expert as it is declared."""
+
+    _key: str = PrivateAttr(default="")
+
+    version: Annotated[str, AfterValidator(grammar.version)] = EXPERT_VERSION
+    min_runtime_version: Line | None = None
+    description: Annotated[Prose, Field(max_length=DESCRIPTION_CHARACTERS)] = ""
+    instruction: Annotated[Prose, Field(min_length=1, max_length=INSTRUCTION_CHARACTERS)]
+    skills: dict[Name, Annotated[SkillConfig, Field(discriminator="type")]] = {}
+    delegates: Annotated[tuple[Annotated[str, AfterValidator(grammar.expert_key)], ...], Field(strict=False)] = ()
+    tags: Annotated[tuple[Annotated[str, AfterValidator(grammar.tag)], ...], Field(strict=False)] = ()
+    # Keys of the original that had no effect there and have none here; `check` says so.
+    provider_tools: Names = ()
+    provider_skills: Annotated[tuple[dict[str, JsonValue], ...], Field(strict=False)] = ()
+    provider_tool_options: dict[str, JsonValue] = {}
+
+    @property
+    def key(self) -> str:
+        """The name of its table."""
+        return self._key
+
+    @property
+    def name(self) -> str:
+        """The key without its version or tag."""
+        return grammar.parse_expert_key(self.key).name
+
+
+class ProviderTable(Table):
+    """The model provider; the keys of its `setting` are the provider's own."""
+
+    provider_name: Name
+    setting: dict[Word, JsonValue] = {}
+
+    @field_validator("setting")
+    @classmethod
+    def _safe_setting(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        base_url, headers = value.get("baseUrl"), value.get("headers", {})
+        if base_url is not None:
+            if not isinstance(base_url, str):
+                raise ValueError("baseUrl is not a string")
+            try:
+                grammar.model_url(base_url)
+            except ValueError as error:
+                raise ValueError(f"baseUrl {error}") from None
+        if not isinstance(headers, dict):
+            raise ValueError("headers is not a table")
+        for name, text in headers.items():
+            if not grammar.HEADER_NAME.fullmatch(name) or not isinstance(text, str):
+                raise ValueError(f"the header {name!r} is not a header's name with a string")
+            if not text.isascii() or not text.isprintable():
+                raise ValueError(f"the header {name!r} has a character that headers may not have")
+        return value
+
+
+class PluginsTable(Table, extra="allow"):
+    """Which plugins take part, and the settings table of each, by its name."""
+
+    __pydantic_extra__: dict[str, dict[str, JsonValue]] = Field(init=False)
+
+    allow: Names | None = None
+    block: Names = ()
+    require: Names = ()
+
+    @property
+    def settings(self) -> dict[str, dict[str, JsonValue]]:
+        """The ``[plugins.NAME]`` tables."""
+        return self.__pydantic_extra__
+
+
+class PolicyTable(Table):
+    """What a run requires, and what a user lets pass. All but `require` belongs to the user's own settings.
+
+    Attributes:
+        require: Controls that every skill needs beyond those that its runtime is asked for anyway.
+        relax: Controls that a run may go without.
+        allow_provider_keys: Variables of model providers that skills may ask for all the same.
+        accept: Findings of ``perstack check --review`` that the user has looked at.
+        limits: The most that a skill may ask for.
+    """
+
+    require: Controls = ()
+    relax: Controls = ()
+    allow_provider_keys: Annotated[tuple[EnvSource, ...], Field(strict=False)] = ()
+    accept: Names = ()
+    limits: LimitsTable = Field(default_factory=LimitsTable)
+
+
+class Project(Table):
+    """A whole configuration: the project's file between the layers below and above it."""
+
+    provider: ProviderTable | None = None
+    model: Word | None = None
+    reasoning_budget: ReasoningLevel | Annotated[int, Field(ge=0)] = "low"
+    runtime: Name | None = None
+    max_steps: Annotated[int, Field(ge=1)] = STEPS
+    max_retries: Annotated[int, Field(ge=0)] = RETRIES
+    timeout: Annotated[int, Field(ge=1)] = TIMEOUT_MS
+    experts: dict[Annotated[str, AfterValidator(grammar.expert_key)], ExpertConfig] = {}
+    env_path: Annotated[tuple[Word, ...], Field(strict=False)] = (".env", ".env.local")
+    perstack_api_base_url: Annotated[str, AfterValidator(grammar.https_url)] | None = None
+    perstack_base_skill_command: Annotated[tuple[Word, ...], Field(strict=False, min_length=1)] | None = None
+    plugins: PluginsTable = Field(default_factory=PluginsTable)
+    policy: PolicyTable = Field(default_factory=PolicyTable)
+
+    @field_validator("experts")
+    @classmethod
+    def _named(cls, value: dict[str, ExpertConfig]) -> dict[str, ExpertConfig]:
+        for key, expert in value.items():
+            expert._key = key  # noqa: SLF001 - the table does not hold its own name
+        return value

@@ -1,0 +1,1 @@
+"""From a `Project` and plugins' rules to one frozen `SkillPolicy` per skill: pure functions."""

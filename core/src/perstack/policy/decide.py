@@ -1,0 +1,243 @@
+"""What every skill of an Expert and of its delegates may do, decided once and frozen.
+
+A pure function of the configuration, the plugins' rules and the runtime's claims. It names variables and never reads
+their values, but for whether there is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from perstack.config.environment import HostEnv
+from perstack.config.loading import Loaded
+from perstack.config.models import BASE_SKILL, ExpertConfig, McpSkill, SkillConfig, SseSkill, StdioSkill
+from perstack.config.problems import suggestion
+from perstack.errors import ConfigError, ControlsMissing, PolicyError, Problem
+from perstack.policy import base_skill, commands, env, files
+from perstack.policy.egress import EgressVerdict, decide_egress
+from perstack.policy.limits import decide_limits, required_controls
+from perstack.skill_policy import BUILT_IN, EgressGrant, Origin, SkillPolicy
+from perstack.specs import EgressTarget, EnvTarget, RuntimeSpec
+
+if TYPE_CHECKING:
+    from perstack.plugins.registry import Registry
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExpertPolicy:
+    """An Expert with the policies of its skills; the base skill is first."""
+
+    expert: ExpertConfig
+    skills: tuple[SkillPolicy, ...]
+
+    @property
+    def key(self) -> str:
+        """The Expert's key."""
+        return self.expert.key
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decision:
+    """All that a run may do: the Expert that was asked for, and every Expert that it can delegate to, by key."""
+
+    root: str
+    runtime: str
+    experts: Mapping[str, ExpertPolicy]
+
+    @property
+    def skills(self) -> tuple[SkillPolicy, ...]:
+        """The policies of all skills of all Experts."""
+        return tuple(skill for expert in self.experts.values() for skill in expert.skills)
+
+
+def decide(
+    loaded: Loaded,
+    expert_key: str,
+    *,
+    registry: Registry,
+    runtime_spec: RuntimeSpec,
+    workspace: Path,
+    extra_env: Sequence[str] = (),
+) -> Decision:
+    """The policy of every skill that the Expert and its delegates can start.
+
+    Args:
+        extra_env: ``--env`` names, which every skill of the Expert itself gets.
+
+    Raises:
+        ConfigError: An Expert is not declared, or is broken; carries every problem of all of them.
+        PolicyError: Something is asked for that is not allowed; names all of it.
+        ControlsMissing: The runtime does not claim what is required.
+    """
+    case = _Case(loaded=loaded, registry=registry, runtime=runtime_spec, workspace=workspace)
+    experts = {}
+    problems: list[Problem] = []
+    for expert in closure(loaded, expert_key):
+        names = extra_env if expert.key == expert_key else ()
+        policies = []
+        for name, skill in _skills(expert):
+            policy, found = case.skill(expert, name, skill, names)
+            policies.append(policy)
+            problems += found
+        experts[expert.key] = ExpertPolicy(expert=expert, skills=tuple(policies))
+    if problems:
+        raise PolicyError("\n".join(str(problem) for problem in problems), hint="Nothing was started.")
+    decision = Decision(root=expert_key, runtime=runtime_spec.name, experts=experts)
+    for policy in decision.skills:
+        missing = policy.required - runtime_spec.claims
+        if missing:
+            raise ControlsMissing(runtime=runtime_spec.name, skill=policy.skill, missing=tuple(missing))
+    return decision
+
+
+def secret_values(decision: Decision, host_env: HostEnv, provider_env: Mapping[str, str]) -> dict[str, str]:
+    """Every secret that the run knows, by the host's name for it: the provider's and those that skills get."""
+    secrets = {name: value for name, value in provider_env.items() if value}
+    for policy in decision.skills:
+        for grant in policy.env:
+            if grant.secret and host_env.values.get(grant.source):
+                secrets[grant.source] = host_env.values[grant.source]
+    return secrets
+
+
+def closure(loaded: Loaded, key: str) -> tuple[ExpertConfig, ...]:
+    """The Expert and every Expert that it can delegate to, directly or through others, each one once.
+
+    Raises:
+        ConfigError: One of them is not declared, or is broken; carries the problems of all.
+    """
+    found: dict[str, ExpertConfig] = {}
+    problems: list[Problem] = []
+    waiting: list[tuple[str, Origin | None]] = [(key, None)]
+    seen = set()
+    while waiting:
+        wanted, origin = waiting.pop(0)
+        if wanted in seen:
+            continue
+        seen.add(wanted)
+        expert = loaded.project.experts.get(wanted)
+        if expert is None:
+            problems += loaded.broken.get(wanted) or (_unknown(loaded, wanted, origin),)
+            continue
+        found[wanted] = expert
+        waiting += [
+            (delegate, loaded.origins.at("experts", wanted, "delegates", position))
+            for position, delegate in enumerate(expert.delegates)
+        ]
+    if problems:
+        raise ConfigError(problems)
+    return tuple(found.values())
+
+
+def _unknown(loaded: Loaded, key: str, origin: Origin | None) -> Problem:
+    known = {*loaded.project.experts, *loaded.broken}
+    place = origin or Origin(source=str(loaded.path))
+    hint = suggestion(key, known) or (f"There are: {', '.join(sorted(known))}." if known else "It declares none.")
+    if key.startswith("@") and key not in known:
+        hint += " Experts of the hosted registry are not supported: declare it in this file."
+    return Problem(message=f"there is no Expert {key!r}", where=place.source, line=place.line, hint=hint)
+
+
+def _skills(expert: ExpertConfig) -> Iterator[tuple[str, SkillConfig]]:
+    yield BASE_SKILL, expert.skills.get(BASE_SKILL) or base_skill.supplied()
+    yield from ((name, skill) for name, skill in expert.skills.items() if name != BASE_SKILL)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Case:
+    """What stays the same from skill to skill."""
+
+    loaded: Loaded
+    registry: Registry
+    runtime: RuntimeSpec
+    workspace: Path
+
+    def skill(
+        self, expert: ExpertConfig, name: str, skill: SkillConfig, extra_env: Sequence[str]
+    ) -> tuple[SkillPolicy, tuple[Problem, ...]]:
+        """The policy of one skill, and what of its wishes is not allowed."""
+        origin = self._origin(expert, name)
+        egress = self._egress(expert, name, skill)
+        if not isinstance(skill, StdioSkill):
+            endpoint = skill.endpoint if isinstance(skill, SseSkill) else ""
+            policy = SkillPolicy(
+                expert=expert.key,
+                skill=name,
+                kind=skill.kind,
+                origin=origin,
+                endpoint=endpoint,
+                egress=egress.grants,
+            )
+            return policy, _located(expert, name, egress.problems)
+        variables = self._env(expert, name, skill, extra_env)
+        settings = self.loaded.project.policy
+        limits, too_much = decide_limits(skill.limits, settings.limits, self._origin(expert, name, "limits"))
+        bundled = base_skill.is_bundled(name, skill)
+        replacement = self.loaded.project.perstack_base_skill_command
+        policy = SkillPolicy(
+            expert=expert.key,
+            skill=name,
+            kind=skill.kind,
+            origin=origin,
+            argv=base_skill.argv(replacement) if bundled else commands.argv(skill),
+            image=skill.image,
+            env=variables.grants,
+            egress=egress.grants,
+            mounts=(files.workspace_mount(self.workspace),),
+            limits=limits,
+            required=required_controls(self.runtime.name, settings),
+        )
+        return policy, _located(expert, name, (*variables.problems, *egress.problems, *too_much))
+
+    def _env(self, expert: ExpertConfig, name: str, skill: StdioSkill, extra_env: Sequence[str]) -> env.EnvVerdict:
+        requests = [
+            env.Request(
+                name=entry.name,
+                source=entry.host_name,
+                origin=self._origin(expert, name, "requiredEnv", position),
+                description=entry.description,
+            )
+            for position, entry in enumerate(skill.required_env)
+        ]
+        requests += [env.Request(name=extra, source=extra, origin=Origin(source="--env")) for extra in extra_env]
+        target = EnvTarget(
+            expert=expert.key, skill=name, requested=tuple(dict.fromkeys(request.name for request in requests))
+        )
+        keys = env.provider_keys(self.registry.providers.values())
+        return env.decide_env(
+            requests,
+            rules=self.registry.env_rules(target),
+            claims=self.runtime.claims,
+            host_names=self.loaded.host_env.values.keys(),
+            refused_keys=keys.difference(self.loaded.project.policy.allow_provider_keys),
+        )
+
+    def _egress(self, expert: ExpertConfig, name: str, skill: SkillConfig) -> EgressVerdict:
+        domains = skill.allowed_domains if isinstance(skill, McpSkill) else ()
+        requested = [
+            EgressGrant(pattern=pattern, origin=self._origin(expert, name, "allowedDomains", position))
+            for position, pattern in enumerate(domains)
+        ]
+        target = EgressTarget(expert=expert.key, skill=name, requested=domains)
+        return decide_egress(requested, rules=self.registry.egress_rules(target))
+
+    def _origin(self, expert: ExpertConfig, name: str, *rest: str | int) -> Origin:
+        if name not in expert.skills:
+            return BUILT_IN
+        return self.loaded.origins.at("experts", expert.key, "skills", name, *rest)
+
+
+def _located(expert: ExpertConfig, name: str, problems: Sequence[Problem]) -> tuple[Problem, ...]:
+    return tuple(
+        Problem(
+            message=problem.message,
+            where=problem.where,
+            line=problem.line,
+            key=f"skill {name!r} of {expert.key!r}",
+            hint=problem.hint,
+        )
+        for problem in problems
+    )
