@@ -2,7 +2,8 @@
 
 Hooks are synchronous and cheap: they import no SDK, do no I/O, and return descriptors (`perstack.specs`). Everything
 that awaits lives in the objects that a descriptor's ``factory`` makes. Each implementation is called alone, ordered
-by plugin name, and takes only those arguments that it wants.
+by plugin name, and takes only those arguments that it wants. They are functions of the plugin's module, or methods of
+its class `Plugin`, of which each load makes one.
 
 Policy hooks (`perstack_env_rules`, `perstack_egress_rules`, `perstack_review_tool_call`) return rules as data which
 core reduces: deny beats allow, and an implementation that raises denies. They see names, never values.
@@ -58,13 +59,13 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 def perstack_configure(settings: Mapping[str, object]) -> None:
     """The configuration is final. `settings` holds what each plugin's own `SettingsSpec.parse` returned, by name.
 
-    Called once before any other hook of a run. If it raises, the plugin has failed and takes no part in the run; a
-    required plugin stops it.
+    Called once, after the registrations and before any factory and any policy hook. If it raises, the plugin has
+    failed and takes no part in the run; a required plugin, or one that implements a policy hook, stops the run.
 
     Example:
         @hookimpl
-        def perstack_configure(settings):
-            guard.rules = settings.get("acme-guard", DEFAULT_RULES)
+        def perstack_configure(self, settings):
+            self.rules = settings.get("acme-guard", DEFAULT_RULES)
     """
 
 
