@@ -1,0 +1,26 @@
+"""What every model provider needs of HTTP: one client, the rules for its address and its secrets, errors, tool calls.
+
+A wire format is left to a provider as two pure parts: a request body from a `GenerateRequest`, and stream parts from
+server-sent events. Nothing here tries again: the engine does, once, with the whole conversation in view.
+"""
+
+from __future__ import annotations
+
+from perstack.model_http.calls import ToolCalls
+from perstack.model_http.client import Event, ModelClient, Timeouts
+from perstack.model_http.failures import cut_off, malformed, reported
+from perstack.model_http.settings import base_url, header_settings, secret, text_setting
+
+__all__ = [
+    "Event",
+    "ModelClient",
+    "Timeouts",
+    "ToolCalls",
+    "base_url",
+    "cut_off",
+    "header_settings",
+    "malformed",
+    "reported",
+    "secret",
+    "text_setting",
+]

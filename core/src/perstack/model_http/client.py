@@ -1,0 +1,225 @@
+"""One HTTP client for one set of credentials: it posts a body and yields the server-sent events of the answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urlsplit
+
+import anyio
+
+from perstack import __version__
+from perstack.errors import ProviderError
+from perstack.messages import JsonObject
+from perstack.model_http.failures import cut_off, malformed, refused, too_slow, unreachable
+from perstack.model_http.settings import is_loopback
+
+if TYPE_CHECKING:
+    import httpx2
+
+MIB = 1024 * 1024
+EVENT_BYTES = 8 * MIB
+"""Longest event: servers that do not stream arguments send a whole file to write in one."""
+ANSWER_CHARACTERS = 64 * MIB
+"""Longest answer; the largest output limit of a known model is 128,000 tokens, under 1 MiB."""
+ERROR_BYTES = 64 * 1024
+DRAIN_SECONDS = 0.2
+"""Time for the end of a body after the answer's own end: then the connection can serve the next step."""
+KEEP_SECONDS = 60.0
+"""Idle connections are kept this long, for steps whose tools take a while."""
+
+
+class Event(Protocol):
+    """A server-sent event; `event` is ``message`` where the server gave no name."""
+
+    @property
+    def event(self) -> str:
+        """The event's name."""
+        ...
+
+    @property
+    def data(self) -> str:
+        """Its data lines, joined."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Timeouts:
+    """Seconds until a request has failed; the time for the whole answer comes with each request.
+
+    Attributes:
+        connect: For a connection, TLS included.
+        first: Until the first event; None is the whole answer's, since a model may think for long before it speaks.
+        idle: Between two events.
+    """
+
+    connect: float = 10.0
+    first: float | None = None
+    idle: float = 120.0
+
+
+class ModelClient:
+    """A connection to one base URL with one set of credentials, which go nowhere else. It follows no redirect.
+
+    Args:
+        provider: Names the server in errors.
+        headers: Sent with every request.
+        key: Name of the variable that holds the key, for hints.
+        secrets: Values that never stand in an error.
+        proxy_url: Proxy for all hosts but this machine's.
+    """
+
+    def __init__(
+        self,
+        *,
+        provider: str,
+        base_url: str,
+        headers: Mapping[str, str],
+        key: str = "",
+        secrets: Sequence[str] = (),
+        proxy_url: str | None = None,
+        timeouts: Timeouts = Timeouts(),  # frozen
+    ) -> None:
+        import ssl
+
+        import httpx2
+
+        self._provider = provider
+        self._base_url = base_url
+        self._key = key
+        self._secrets = tuple(secrets)
+        self._timeouts = timeouts
+        host = urlsplit(base_url).hostname or ""
+        proxy = None if is_loopback(host) else proxy_url
+        tls = base_url.startswith("https:") or proxy is not None
+        # Loading the trusted certificates takes 20 ms. Without them a TLS connection is refused, never unverified.
+        verify = httpx2.create_ssl_context() if tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self._client = httpx2.AsyncClient(
+            headers={
+                "user-agent": f"perstack/{__version__}",
+                "accept": "text/event-stream",
+                "accept-encoding": "identity",  # what is not compressed cannot explode
+                **headers,
+                "content-type": "application/json",
+            },
+            verify=verify,
+            proxy=proxy,
+            timeout=httpx2.Timeout(None, connect=timeouts.connect),
+            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=8, keepalive_expiry=KEEP_SECONDS),
+            follow_redirects=False,
+            trust_env=False,
+        )
+
+    async def events(
+        self, path: str, body: JsonObject, *, timeout: float, is_end: Callable[[Event], bool]
+    ) -> AsyncGenerator[Event, None]:
+        """The answer's events up to the one that says that the answer is whole, which is not among them.
+
+        Args:
+            path: Appended to the base URL.
+            body: Sent as JSON.
+            timeout: Seconds for the whole answer.
+            is_end: Whether an event is that last one.
+
+        Raises:
+            ProviderError: The server refused, failed, was too slow, or stopped before the end.
+        """
+        import httpx2
+
+        begun = anyio.current_time()
+        response: httpx2.Response | None = None
+        try:
+            with anyio.move_on_after(self._patience(timeout)) as scope:
+                content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+                request = self._client.build_request("POST", self._base_url + path, content=content)
+                response = await self._client.send(request, stream=True)
+                await self._accept(response)
+            if response is None or scope.cancelled_caught:
+                raise too_slow(self._provider, self._patience(timeout), "begin to answer")
+            async with aclosing(self._read(response, begun=begun, timeout=timeout, is_end=is_end)) as events:
+                async for event in events:
+                    yield event
+        except httpx2.ConnectTimeout:
+            raise too_slow(self._provider, self._timeouts.connect, "accept a connection") from None
+        except httpx2.SSEError as error:
+            raise ProviderError(f"{self._provider} sent an answer that cannot be read: {error}") from None
+        except httpx2.HTTPError as error:
+            reason = str(error) or type(error).__name__
+            raise unreachable(self._provider, reason, secrets=self._secrets) from None
+        finally:
+            if response is not None:
+                await response.aclose()
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._client.aclose()
+
+    def _patience(self, timeout: float) -> float:
+        first = self._timeouts.first
+        return timeout if first is None else min(first, timeout)
+
+    async def _accept(self, response: httpx2.Response) -> None:
+        if response.status_code != 200:
+            body = await self._error_body(response)
+            raise refused(
+                self._provider,
+                response.status_code,
+                response.headers,
+                body,
+                key=self._key,
+                secrets=self._secrets,
+            )
+        kind = response.headers.get("content-type", "none").partition(";")[0].strip().lower()
+        if kind != "text/event-stream":
+            raise ProviderError(
+                f"{self._provider} answered with {kind[:100]!r} in place of an event stream.",
+                hint="Check the base URL: is this the API's address?",
+            )
+        if response.headers.get("content-encoding", "identity") != "identity":
+            raise ProviderError(f"{self._provider} compressed its answer, which it was asked not to do.")
+
+    async def _error_body(self, response: httpx2.Response) -> bytes:
+        import httpx2
+
+        body = b""
+        try:
+            async with aclosing(response.aiter_raw(ERROR_BYTES)) as chunks:
+                async for chunk in chunks:
+                    body += chunk
+                    if len(body) >= ERROR_BYTES:
+                        break
+        except httpx2.HTTPError:
+            pass  # the status says enough
+        return body
+
+    async def _read(
+        self, response: httpx2.Response, *, begun: float, timeout: float, is_end: Callable[[Event], bool]
+    ) -> AsyncGenerator[Event, None]:
+        import httpx2
+
+        deadline = begun + timeout
+        patience = self._patience(timeout) - (anyio.current_time() - begun)
+        size = 0
+        events = aiter(httpx2.EventSource(response, EVENT_BYTES))
+        while True:
+            limit = anyio.current_time() + patience
+            with anyio.CancelScope(deadline=min(limit, deadline)) as scope:
+                event = await anext(events, None)
+            if scope.cancelled_caught:
+                if limit >= deadline:
+                    raise too_slow(self._provider, timeout, "finish its answer")
+                raise too_slow(self._provider, patience, "go on with its answer")
+            if event is None:
+                raise cut_off(self._provider)
+            if is_end(event):
+                with anyio.move_on_after(DRAIN_SECONDS):
+                    await anext(events, None)
+                return
+            size += len(event.data)
+            if size > ANSWER_CHARACTERS:
+                raise malformed(self._provider, f"an answer of over {ANSWER_CHARACTERS} characters")
+            yield event
+            patience = self._timeouts.idle

@@ -1,0 +1,144 @@
+"""Failures of a model's server as `ProviderError`: what happened, whether to try again, and when; never a secret."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from http import HTTPStatus
+
+from perstack_proxy.sanitise import sanitise_line
+
+from perstack.errors import ProviderError
+
+MESSAGE_CHARACTERS = 500
+SHORTEST_SECRET = 4
+WAIT_SECONDS = 24 * 3600.0
+"""A server that asks for a longer wait than a day is not believed."""
+
+PASSING = frozenset({408, 409, 425, 429, 529})
+"""Statuses below 500, and one above, that pass by themselves. 500 and above do, but for two that never will."""
+LASTING = frozenset({501, 505})
+OUT_OF_MONEY = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "billing_error"})
+PASSING_KINDS = frozenset({"overloaded_error", "rate_limit_error", "api_error", "server_error", "timeout_error"})
+HINTS = {
+    401: "Check {key}.",
+    403: "Check what {key} may do.",
+    404: "Check the model's name and the base URL.",
+    413: "The conversation is too long for the server; start a new job or read less at once.",
+}
+
+
+def is_retryable(status: int) -> bool:
+    """Whether a request that was answered with `status` may succeed later, unchanged."""
+    return status in PASSING or (status >= 500 and status not in LASTING)
+
+
+def refused(
+    provider: str, status: int, headers: Mapping[str, str], body: bytes, *, key: str, secrets: Sequence[str]
+) -> ProviderError:
+    """An HTTP status that is no success. `headers` has names in lower case; `key` names the variable of the key."""
+    phrase = HTTPStatus(status).phrase if status in _STATUSES else "unknown status"
+    reason, kind = _reason(body)
+    if 300 <= status < 400:
+        reason = "a redirect, which is not followed because it could lead the key elsewhere"
+    says = f": {_clean(reason, secrets)}" if reason else "."
+    return ProviderError(
+        f"{provider} answered {status} {phrase}{says}",
+        hint=HINTS.get(status, "").format(key=key or "the credentials"),
+        status=status,
+        retryable=is_retryable(status) and kind not in OUT_OF_MONEY,
+        retry_after=retry_after(headers, now=datetime.now(UTC)),
+    )
+
+
+def reported(
+    provider: str, message: object, *, kind: object = None, status: int | None = None, secrets: Sequence[str] = ()
+) -> ProviderError:
+    """An error that the server sent in the middle of an answer."""
+    known = str(kind) if kind else ""
+    text = _clean(message, secrets) if isinstance(message, str) and message else "no reason given"
+    retryable = known in PASSING_KINDS or (status is not None and is_retryable(status))
+    head = f"{provider} failed while answering ({_clean(known, ())})" if known else f"{provider} failed while answering"
+    return ProviderError(f"{head}: {text}", status=status, retryable=retryable and known not in OUT_OF_MONEY)
+
+
+def cut_off(provider: str) -> ProviderError:
+    """The answer ended before its end was said; nothing of it counts."""
+    return ProviderError(f"The answer of {provider} broke off before it was complete.", retryable=True)
+
+
+def malformed(provider: str, what: str) -> ProviderError:
+    """The server sent something that is not of its own format, as a bad link or a bad server does."""
+    return ProviderError(f"{provider} sent {_clean(what, ())}.", retryable=True)
+
+
+def unreachable(provider: str, reason: str, *, secrets: Sequence[str]) -> ProviderError:
+    """There was no connection, or it broke."""
+    text = _clean(reason, secrets)
+    if "CERTIFICATE_VERIFY_FAILED" in reason:
+        hint = "If your network has a certificate authority of its own, name its file in SSL_CERT_FILE."
+        return ProviderError(f"{provider} could not prove who it is: {text}", hint=hint)
+    return ProviderError(f"The connection to {provider} failed: {text}", retryable=True)
+
+
+def too_slow(provider: str, seconds: float, what: str) -> ProviderError:
+    """Nothing came in time."""
+    return ProviderError(f"{provider} did not {what} within {seconds:g} s.", retryable=True)
+
+
+def retry_after(headers: Mapping[str, str], *, now: datetime) -> float | None:
+    """Seconds that the server asks to wait, or None: ``retry-after-ms``, or ``retry-after`` in seconds or as a date."""
+    milliseconds = _number(headers.get("retry-after-ms", ""))
+    if milliseconds is not None:
+        return _believable(milliseconds / 1000)
+    value = headers.get("retry-after", "").strip()
+    seconds = _number(value)
+    if seconds is not None:
+        return _believable(seconds)
+    from email.utils import parsedate_to_datetime
+
+    try:
+        date = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    if date.tzinfo is None:
+        date = date.replace(tzinfo=UTC)
+    return _believable(max(0.0, (date - now).total_seconds()))
+
+
+_STATUSES = frozenset(status.value for status in HTTPStatus)
+
+
+def _number(value: str) -> float | None:
+    try:
+        return float(value)
+    except ValueError:
+        return None
+
+
+def _believable(seconds: float) -> float | None:
+    return seconds if 0 <= seconds <= WAIT_SECONDS else None
+
+
+def _reason(body: bytes) -> tuple[str, str]:
+    """The message and the kind in an error body of any vendor's shape."""
+    text = body.decode("utf-8", "replace")
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return text.strip(), ""
+    if isinstance(found, list) and found:
+        found = found[0]
+    error = found.get("error", found) if isinstance(found, dict) else found
+    if not isinstance(error, dict):
+        return str(error), ""
+    reason = next((error[key] for key in ("message", "detail", "error") if isinstance(error.get(key), str)), "")
+    return reason, str(error.get("code") or error.get("type") or "")
+
+
+def _clean(text: str, secrets: Sequence[str]) -> str:
+    for value in secrets:
+        if len(value) >= SHORTEST_SECRET:
+            text = text.replace(value, "[redacted]")
+    return sanitise_line(text, limit=MESSAGE_CHARACTERS)
