@@ -1,0 +1,127 @@
+"""A conversation as the body of a chat completions request. Equal beginnings give equal beginnings: they are cached."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+
+from perstack.messages import (
+    ContentPart,
+    ExpertMessage,
+    FilePart,
+    ImagePart,
+    InstructionMessage,
+    JsonObject,
+    JsonValue,
+    Message,
+    TextPart,
+    ToolCallPart,
+    ToolDefinition,
+    ToolMessage,
+    UserMessage,
+    text_of,
+)
+from perstack.protocols import GenerateRequest
+
+from perstack_provider_openai.profiles import Profile
+
+LOW_TOKENS = 2_048
+MEDIUM_TOKENS = 5_000
+"""The largest reasoning budgets that count as low and as medium effort. The original's figures."""
+SOUNDS = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3"}
+
+
+def chat_body(request: GenerateRequest, profile: Profile) -> JsonObject:
+    """The request's body."""
+    body: JsonObject = {
+        "model": request.model,
+        "messages": [item for message in request.messages for item in _message(message)],
+    }
+    if request.tools:
+        body["tools"] = [_tool(tool) for tool in request.tools]
+    if request.max_output_tokens is not None:
+        body[profile.output_limit] = request.max_output_tokens
+    known = profile.models.get(request.model)
+    if request.reasoning_tokens > 0 and profile.effort and (known is None or known.reasoning):
+        body["reasoning_effort"] = effort(request.reasoning_tokens)
+    return {**body, "stream": True, "stream_options": {"include_usage": True}}
+
+
+def effort(tokens: int) -> str:
+    """A reasoning budget in tokens as one of the format's levels."""
+    if tokens <= LOW_TOKENS:
+        return "low"
+    return "medium" if tokens <= MEDIUM_TOKENS else "high"
+
+
+def _tool(tool: ToolDefinition) -> JsonObject:
+    function: JsonObject = {"name": tool.name, "description": tool.description, "parameters": tool.input_schema}
+    return {"type": "function", "function": function}
+
+
+def _message(message: Message) -> Iterator[JsonObject]:
+    if isinstance(message, InstructionMessage):
+        yield {"role": "system", "content": text_of(message.contents)}
+    elif isinstance(message, UserMessage):
+        yield {"role": "user", "content": _content(message.contents)}
+    elif isinstance(message, ExpertMessage):
+        yield _assistant(message)
+    else:
+        yield from _results(message)
+
+
+def _assistant(message: ExpertMessage) -> JsonObject:
+    calls: list[JsonValue] = [
+        {
+            "id": part.tool_call_id,
+            "type": "function",
+            "function": {"name": part.tool_name, "arguments": json.dumps(part.args, ensure_ascii=False)},
+        }
+        for part in message.contents
+        if isinstance(part, ToolCallPart)
+    ]
+    text = text_of(message.contents)
+    if not calls:
+        return {"role": "assistant", "content": text}
+    return {"role": "assistant", "content": text or None, "tool_calls": calls}
+
+
+def _results(message: ToolMessage) -> Iterator[JsonObject]:
+    # Results are text in this format. Images and files follow in a user message, after the last result.
+    others: list[ContentPart] = []
+    for result in message.contents:
+        inline = [part for part in result.contents if not isinstance(part, TextPart)]
+        text = text_of(result.contents)
+        if inline:
+            others += [TextPart(text=f"From the result of {result.tool_name} ({result.tool_call_id}):"), *inline]
+            text = text or "The content follows in the next message."
+        yield {"role": "tool", "tool_call_id": result.tool_call_id, "content": text}
+    if others:
+        yield {"role": "user", "content": _content(others)}
+
+
+def _content(parts: Iterable[ContentPart]) -> JsonValue:
+    blocks = [_block(part) for part in parts]
+    if len(blocks) == 1 and blocks[0]["type"] == "text":
+        return blocks[0]["text"]
+    return [*blocks]
+
+
+def _block(part: ContentPart) -> JsonObject:
+    if isinstance(part, TextPart):
+        return {"type": "text", "text": part.text}
+    url = f"data:{part.mime_type};base64,{part.encoded_data}"
+    if isinstance(part, ImagePart):
+        return {"type": "image_url", "image_url": {"url": url}}
+    return _file(part, url)
+
+
+def _file(part: FilePart, url: str) -> JsonObject:
+    if part.mime_type == "application/pdf":
+        return {"type": "file", "file": {"filename": "document.pdf", "file_data": url}}
+    if part.mime_type in SOUNDS:
+        return {"type": "input_audio", "input_audio": {"data": part.encoded_data, "format": SOUNDS[part.mime_type]}}
+    return {
+        "type": "text",
+        "text": f"[A file of type {part.mime_type} stood here; this model's format cannot carry it.]",
+    }
