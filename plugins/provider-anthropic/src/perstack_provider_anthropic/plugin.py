@@ -1,0 +1,37 @@
+"""What this distribution offers to perstack: Anthropic's models."""
+
+from __future__ import annotations
+
+from perstack.hookspecs import hookimpl
+from perstack.protocols import Provider
+from perstack.specs import ProviderContext, ProviderSpec
+
+from perstack_provider_anthropic.models import DEFAULT_MODEL, MODELS
+
+KEY = "ANTHROPIC_API_KEY"
+URL_VARIABLE = "ANTHROPIC_BASE_URL"
+
+
+@hookimpl
+def perstack_register_providers() -> list[ProviderSpec]:
+    """The provider ``anthropic``."""
+    return [
+        ProviderSpec(
+            name="anthropic",
+            summary="Anthropic.",
+            factory=_factory,
+            required_env=(KEY,),
+            optional_env=(URL_VARIABLE,),
+            secret_env=(KEY,),
+            setting_keys=frozenset({"baseUrl", "headers"}),
+            api_hosts=("api.anthropic.com",),
+            models=MODELS,
+            default_model=DEFAULT_MODEL,
+        )
+    ]
+
+
+def _factory(context: ProviderContext) -> Provider:
+    from perstack_provider_anthropic.provider import MessagesProvider
+
+    return MessagesProvider(context, key=KEY, url_variable=URL_VARIABLE)

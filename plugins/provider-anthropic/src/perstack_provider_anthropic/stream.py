@@ -1,0 +1,196 @@
+"""The events of a streamed message as parts of an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import msgspec
+from perstack.messages import FinishReason, JsonObject, Usage
+from perstack.model_http import ToolCalls, cut_off, malformed, reported
+from perstack.protocols import Finish, ReasoningDelta, ReasoningEnd, StreamPart, TextDelta
+
+from perstack_provider_anthropic.signatures import REDACTED, THINKING
+
+FINISH: dict[str, FinishReason] = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "tool_use": "tool-calls",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "refusal": "refusal",
+}
+MOST_CALLS = 128
+"""Tool calls of one answer; no model makes as many."""
+
+
+class _OutputDetails(msgspec.Struct, frozen=True):
+    thinking_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct, frozen=True):
+    """Counts so far; a later one that is absent leaves the earlier."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+    output_tokens_details: _OutputDetails | None = None
+
+
+class _Block(msgspec.Struct, frozen=True):
+    type: str
+    id: str | None = None
+    name: str | None = None
+    text: str | None = None
+    thinking: str | None = None
+    signature: str | None = None
+    data: str | None = None
+    input: JsonObject | None = None
+
+
+class _Delta(msgspec.Struct, frozen=True):
+    type: str | None = None
+    text: str | None = None
+    thinking: str | None = None
+    signature: str | None = None
+    partial_json: str | None = None
+    stop_reason: str | None = None
+
+
+class _Error(msgspec.Struct, frozen=True):
+    type: str | None = None
+    message: str | None = None
+
+
+class _Message(msgspec.Struct, frozen=True):
+    usage: _Usage | None = None
+
+
+class _Event(msgspec.Struct, frozen=True):
+    """Every kind of event in one; kinds that are not known are passed over, as the vendor asks of clients."""
+
+    type: str
+    index: int | None = None
+    message: _Message | None = None
+    content_block: _Block | None = None
+    delta: _Delta | None = None
+    usage: _Usage | None = None
+    error: _Error | None = None
+
+
+_DECODER = msgspec.json.Decoder(_Event)
+
+
+@dataclass(slots=True)
+class _Open:
+    """A block that has begun."""
+
+    block: _Block
+    signature: str = ""
+    json: list[str] = field(default_factory=list)
+
+
+class MessagesAnswer:
+    """One answer, from its first event to its end."""
+
+    def __init__(self, provider: str) -> None:
+        self._provider = provider
+        self._open: dict[int | None, _Open] = {}
+        self._calls = ToolCalls()
+        self._stop: str | None = None
+        self._counts: dict[str, int] = {}
+
+    def feed(self, data: str) -> Iterator[StreamPart]:
+        """The parts of one event.
+
+        Raises:
+            ProviderError: It is an error, or no event of this format.
+        """
+        try:
+            event = _DECODER.decode(data)
+        except (msgspec.MsgspecError, RecursionError) as error:
+            raise malformed(self._provider, f"an event that is none: {error}") from None
+        if event.error is not None:
+            raise reported(self._provider, event.error.message, kind=event.error.type)
+        if event.message is not None:
+            self._count(event.message.usage)
+        self._count(event.usage)
+        if event.type == "content_block_start" and event.content_block is not None:
+            yield from self._begin(event.index, event.content_block)
+        elif event.type == "content_block_delta" and event.delta is not None:
+            yield from self._go_on(event.index, event.delta)
+        elif event.type == "content_block_stop":
+            yield from self._finish(event.index)
+        elif event.type == "message_delta" and event.delta is not None:
+            self._stop = event.delta.stop_reason or self._stop
+
+    def end(self) -> Finish:
+        """The last part.
+
+        Raises:
+            ProviderError: The model had not finished.
+        """
+        if self._stop is None or self._open:
+            raise cut_off(self._provider)
+        return Finish(reason=FINISH.get(self._stop, "error"), usage=self._usage())
+
+    def _begin(self, index: int | None, block: _Block) -> Iterator[StreamPart]:
+        if block.type == "tool_use" and len(self._calls) >= MOST_CALLS:
+            raise malformed(self._provider, f"more than {MOST_CALLS} tool calls in one answer")
+        self._open[index] = _Open(block=block, signature=block.signature or "")
+        if block.text:
+            yield TextDelta(text=block.text)
+        if block.thinking:
+            yield ReasoningDelta(text=block.thinking)
+
+    def _go_on(self, index: int | None, delta: _Delta) -> Iterator[StreamPart]:
+        if delta.text:
+            yield TextDelta(text=delta.text)
+        if delta.thinking:
+            yield ReasoningDelta(text=delta.thinking)
+        opened = self._open.get(index)
+        if opened is None:
+            raise malformed(self._provider, "a piece of a block that has not begun")
+        opened.signature += delta.signature or ""
+        if delta.partial_json:
+            opened.json.append(delta.partial_json)
+
+    def _finish(self, index: int | None) -> Iterator[StreamPart]:
+        opened = self._open.pop(index, None)
+        if opened is None:
+            raise malformed(self._provider, "the end of a block that has not begun")
+        block = opened.block
+        if block.type == "tool_use":
+            raw = "".join(opened.json) or msgspec.json.encode(block.input or {}).decode()
+            yield self._calls.make(id=block.id, name=block.name or "", raw=raw)
+        elif block.type == "thinking":
+            yield ReasoningEnd(signature=THINKING + opened.signature if opened.signature else None)
+        elif block.type == "redacted_thinking":
+            yield ReasoningEnd(signature=REDACTED + (block.data or ""))
+
+    def _count(self, usage: _Usage | None) -> None:
+        if usage is None:
+            return
+        details = usage.output_tokens_details
+        counts = {
+            "input": usage.input_tokens,
+            "output": usage.output_tokens,
+            "created": usage.cache_creation_input_tokens,
+            "read": usage.cache_read_input_tokens,
+            "thinking": details.thinking_tokens if details is not None else None,
+        }
+        self._counts.update({name: count for name, count in counts.items() if count is not None})
+
+    def _usage(self) -> Usage:
+        # The vendor counts what it read from or wrote to its cache beside the other input, not among it.
+        count = self._counts.get
+        given = count("input", 0) + count("created", 0) + count("read", 0)
+        made = count("output", 0)
+        return Usage(
+            input_tokens=given,
+            output_tokens=made,
+            reasoning_tokens=count("thinking", 0),
+            cached_input_tokens=count("read", 0),
+            total_tokens=given + made,
+        )
