@@ -195,4 +195,4 @@ def test_W_39_a_hundred_steps_take_under_a_megabyte_and_growth_is_linear(store):
     growth = [after - before for before, after in itertools.pairwise(sizes)]
     assert sizes[0] < 1_000_000
     assert max(growth) < 1.05 * min(growth)
-    assert sum(1 for _ in store.read("job-1")) == 4000
+    assert sum(1 for _ in store.read("job-1")) == 5000
