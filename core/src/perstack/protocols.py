@@ -5,7 +5,7 @@ Lifecycles are context managers: what was opened is closed once, also on cancell
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -169,12 +169,15 @@ class ConnectRequest:
 
     Attributes:
         violation: Told of each breach of the protocol that was dropped, already bounded and sanitised.
+        notice: Told of what the server says beside its answers: log messages, progress, a changed list of tools;
+            bounded and sanitised too.
     """
 
     policy: SkillPolicy
     process: SandboxProcess | None
     workspace: Path
     violation: Callable[[str], None]
+    notice: Callable[[str], None]
 
 
 class Transport(Protocol):
@@ -256,8 +259,8 @@ StreamPart: TypeAlias = TextDelta | ReasoningDelta | ReasoningEnd | ToolCallRequ
 class Provider(Protocol):
     """A connection to one vendor's models with one set of credentials."""
 
-    def generate(self, request: GenerateRequest) -> AsyncIterator[StreamPart]:
-        """The answer's parts as they arrive; the last is `Finish`. Closing the iterator closes the connection.
+    def generate(self, request: GenerateRequest) -> AsyncGenerator[StreamPart, None]:
+        """The answer's parts as they arrive; the last is `Finish`. Closing the generator closes the connection.
 
         Raises:
             ProviderError: The server refused or failed, the answer was cut, or time ran out.

@@ -1,0 +1,1 @@
+"""From a connected skill to a result that the model can read: sessions, names, review, dispatch."""

@@ -1,0 +1,153 @@
+"""MCP over the standard streams of a sandboxed process, by a small strict client of our own.
+
+The mcp SDK takes longer to import than a whole run, and an untrusted server needs the bounds anyway.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import anyio
+from perstack_proxy.sanitise import sanitise_line
+
+from perstack import __version__
+from perstack.background import background
+from perstack.errors import SkillError, ToolError
+from perstack.tools.connection import Connection, Params, Refused, UnknownMethod
+from perstack.tools.listing import ListingError, list_tools
+from perstack.tools.results import to_outcome
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from perstack.messages import JsonObject
+    from perstack.protocols import CallOutcome, ConnectRequest, SkillTool
+
+PROTOCOL_VERSIONS = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
+"""What is offered (the first) and what is accepted. They differ in nothing that this client uses over stdio."""
+HANDSHAKE_SECONDS = 120.0
+"""For a server to start and list its tools. Its command may first have to fetch a package."""
+IDENTITY_CHARACTERS = 128
+MAX_RELISTINGS = 100
+"""Times that a server's changed tool list is read again in one run."""
+
+
+class StdioTransport:
+    """Connects to servers over stdio. Each session has its own connection; the transport holds nothing."""
+
+    def __init__(self, *, handshake_seconds: float = HANDSHAKE_SECONDS) -> None:
+        self._handshake_seconds = handshake_seconds
+
+    @asynccontextmanager
+    async def connect(self, request: ConnectRequest) -> AsyncIterator[StdioSession]:
+        """A session after handshake and tool listing."""
+        skill = request.policy.skill
+        if request.process is None:
+            raise SkillError(f"Skill {skill!r} has no process to talk to.")
+        session = StdioSession(request)
+        async with background() as tasks:
+            tasks.start_soon(session.connection.run)
+            try:
+                with anyio.fail_after(self._handshake_seconds):
+                    await session.open(self._handshake_seconds)
+            except TimeoutError:
+                raise SkillError(
+                    f"Skill {skill!r} did not answer within {self._handshake_seconds:g} s.",
+                    hint="Run its command by hand to see what it waits for.",
+                ) from None
+            except (ToolError, Refused, ListingError) as error:
+                raise SkillError(f"Skill {skill!r} did not connect: {error}") from error
+            tasks.start_soon(session.relist)
+            yield session
+
+
+class StdioSession:
+    """A connected server."""
+
+    def __init__(self, request: ConnectRequest) -> None:
+        self._skill = request.policy.skill
+        self._workspace = request.workspace
+        self._notice: Callable[[str], None] = request.notice
+        self._changed = anyio.Event()
+        self.connection = Connection(
+            request.process,  # type: ignore[arg-type]  # the transport refused None
+            violation=request.violation,
+            on_request=self._serve,
+            on_notification=self._hear,
+        )
+        self.server_name = ""
+        self.server_version = ""
+        self.tools: Sequence[SkillTool] = ()
+
+    async def open(self, timeout: float) -> None:
+        """Shake hands and list the tools, each answer within `timeout` seconds."""
+        hello = await self.connection.request(
+            "initialize",
+            {
+                "protocolVersion": PROTOCOL_VERSIONS[0],
+                "capabilities": {"roots": {}},
+                "clientInfo": {"name": "perstack", "version": __version__},
+            },
+            timeout=timeout,
+        )
+        version = hello.get("protocolVersion")
+        if version not in PROTOCOL_VERSIONS:
+            shown = sanitise_line(repr(version), limit=IDENTITY_CHARACTERS)
+            raise ListingError(f"it speaks version {shown} of the protocol; known are {', '.join(PROTOCOL_VERSIONS)}")
+        self.server_name, self.server_version = _identity(hello.get("serverInfo"))
+        self.connection.notify("notifications/initialized")
+        capabilities = hello.get("capabilities")
+        if isinstance(capabilities, dict) and "tools" in capabilities:
+            self.tools = await list_tools(self.connection, timeout=timeout)
+
+    async def call(self, name: str, args: JsonObject, *, timeout: float) -> CallOutcome:
+        """Call a tool by the server's own name for it."""
+        try:
+            result = await self.connection.request("tools/call", {"name": name, "arguments": args}, timeout=timeout)
+        except TimeoutError:
+            raise ToolError(
+                f"Skill {self._skill!r} did not answer within {timeout:g} s; the call was cancelled."
+            ) from None
+        except Refused as error:
+            raise ToolError(f"Skill {self._skill!r} refused the call: {error} (code {error.code}).") from None
+        return to_outcome(result)
+
+    async def relist(self) -> None:
+        """Read the tool list again whenever the server says that it changed."""
+        for _ in range(MAX_RELISTINGS):
+            await self._changed.wait()
+            self._changed = anyio.Event()
+            try:
+                self.tools = await list_tools(self.connection, timeout=HANDSHAKE_SECONDS)
+            except (TimeoutError, ToolError, Refused, ListingError) as error:
+                self.connection.violation(f"its changed tool list could not be read: {error}")
+            else:
+                self._notice("the server changed its list of tools")
+
+    def _serve(self, method: str) -> Params:
+        """The answer to a server's request. Sampling and elicitation are not offered, so they are refused."""
+        if method == "ping":
+            return {}
+        if method == "roots/list":
+            return {"roots": [{"uri": self._workspace.as_uri(), "name": self._workspace.name}]}
+        raise UnknownMethod(method)
+
+    def _hear(self, method: str, params: Params) -> None:
+        if method == "notifications/tools/list_changed":
+            self._changed.set()
+        elif method == "notifications/message":
+            level, data = params.get("level"), params.get("data")
+            text = data if isinstance(data, str) else repr(data)
+            self._notice(sanitise_line(f"{level}: {text}"))
+        elif method == "notifications/progress":
+            message = params.get("message")
+            if isinstance(message, str):
+                self._notice(sanitise_line(f"progress: {message}"))
+
+
+def _identity(info: object) -> tuple[str, str]:
+    name, version = (info.get("name"), info.get("version")) if isinstance(info, dict) else ("", "")
+    return tuple(  # type: ignore[return-value]
+        sanitise_line(part, limit=IDENTITY_CHARACTERS) if isinstance(part, str) else "" for part in (name, version)
+    )
