@@ -24,11 +24,8 @@ def perstack_parse_config(data: bytes) -> Mapping[str, JsonValue]:
 
 @hookimpl
 def perstack_register_transports() -> Iterable[TransportSpec]:
-    """Offer skills over standard streams, and skills that are a person."""
-    return [
-        TransportSpec(type="mcpStdioSkill", summary="MCP over a process's standard streams", factory=_stdio),
-        TransportSpec(type="interactiveSkill", summary="Questions to the person at the terminal", factory=_interactive),
-    ]
+    """Offer skills over standard streams. A skill that a person serves needs no transport."""
+    return [TransportSpec(type="mcpStdioSkill", summary="MCP over a process's standard streams", factory=_stdio)]
 
 
 @hookimpl
@@ -41,12 +38,6 @@ def _stdio() -> Transport:
     from perstack.tools.stdio import StdioTransport
 
     return StdioTransport()
-
-
-def _interactive() -> Transport:
-    from perstack.tools.interactive import InteractiveTransport
-
-    return InteractiveTransport()
 
 
 def _files(place: str) -> JournalStore:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from perstack_proxy.sanitise import sanitise, sanitise_line
@@ -37,6 +37,12 @@ def report(error: BaseException, *, registry: Registry | None = None) -> int:
             print(line, file=sys.stderr)
         code = max(code, leaf.exit_code if isinstance(leaf, PerstackError) else ExitCode.FAILED)
     return code
+
+
+def warn(lines: Iterable[str]) -> None:
+    """Show what a person should know although the command goes on."""
+    for line in lines:
+        print(f"perstack: {sanitise_line(line)}", file=sys.stderr)
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

@@ -5,22 +5,62 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from perstack.config.loading import Loaded
+    from perstack.launch.request import RunRequest
     from perstack.plugins.records import PluginSelection
     from perstack.plugins.registry import Registry
 
 
-def plugin_selection(args: argparse.Namespace) -> PluginSelection:
-    """Which plugins the command line, the environment and the settings want."""
-    from perstack.plugins.selection import select
+def load_with_project(args: argparse.Namespace, request: RunRequest) -> tuple[Loaded, Registry]:
+    """The configuration that a run asks for, with its plugins; those that did not load are named on standard error."""
+    from perstack.cli.failures import warn
+    from perstack.config.opening import open_project
 
-    return select(environ=os.environ, options=args.plugin_options)
+    loaded, registry = open_project(
+        config=request.config,
+        cwd=Path.cwd(),
+        overrides=request.overrides,
+        environ=os.environ,
+        env_paths=request.env_paths,
+        plugin_options=args.plugin_options,
+    )
+    warn(registry.warnings)
+    return loaded, registry
 
 
 def load_plugins(args: argparse.Namespace, *, names: Iterable[str] | None = None) -> Registry:
-    """The loaded plugins; `names` limits them to some."""
+    """The plugins of a command that needs no project; `names` limits them to some."""
     from perstack.plugins.manager import load
 
     return load(plugin_selection(args), names=names)
+
+
+def plugin_selection(args: argparse.Namespace) -> PluginSelection:
+    """Which plugins the command line, the environment and the settings want.
+
+    A project takes part if there is one, because it may block plugins.
+
+    Raises:
+        ConfigError: A file of settings cannot be read.
+    """
+    from perstack.config import files
+    from perstack.config.layers import Rank
+    from perstack.config.loading import Sources
+    from perstack.plugins.selection import select
+
+    path = files.find(None, Path.cwd())
+    directory = path.parent if path else Path.cwd()
+    layers = files.settings_layers(os.environ, directory)
+    if path is not None:
+        layers.append(files.read_layer(path, rank=Rank.PROJECT, operator=False))
+    sources = Sources(path=path or directory, directory=directory, layers=tuple(layers))
+    return select(
+        environ=os.environ,
+        options=args.plugin_options,
+        user=sources.plugins(operator=True),
+        project=sources.plugins(operator=False),
+    )

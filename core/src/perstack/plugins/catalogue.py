@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from perstack.errors import PluginConflict, PluginLoadError, PluginMissing
 from perstack.plugins.hints import missing_hint
-from perstack.plugins.records import PluginRecord, Status
+from perstack.plugins.records import PluginRecord
 
 T = TypeVar("T")
 
@@ -53,7 +53,7 @@ class Catalogue(Generic[T]):
                 hint=f"Leave one out: -p no:{second.name}, or block = [{second.name!r}] under [plugins].",
             )
         for record in records:
-            if record.name == f"{self.kind}-{name}" and record.status is not Status.ACTIVE:
+            if record.name in {name, f"{self.kind}-{name}"} and not record.active:
                 raise PluginLoadError(
                     f"The {self.kind} {name!r} is not there: plugin {record} is {record.status}: {record.cause}.",
                     hint=f"See: perstack plugins show {record.name}",

@@ -41,6 +41,16 @@ class PluginRecord:
     hooks: tuple[str, ...] = ()
     error: BaseException | None = field(default=None, repr=False, compare=False)
 
+    @property
+    def active(self) -> bool:
+        """It takes part."""
+        return self.status is Status.ACTIVE
+
+    @property
+    def broken(self) -> bool:
+        """It is wanted and cannot take part."""
+        return self.status in {Status.FAILED, Status.INCOMPATIBLE}
+
     def __str__(self) -> str:
         return f"{self.name!r} ({self.distribution} {self.version})"
 

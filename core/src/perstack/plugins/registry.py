@@ -89,7 +89,7 @@ class Registry:
         return tuple(
             f"Plugin {record} takes no part: it is {record.status}: {record.cause}."
             for record in self.records
-            if record.status in {Status.FAILED, Status.INCOMPATIBLE}
+            if record.broken
         )
 
     def check_required(self) -> None:
@@ -100,7 +100,7 @@ class Registry:
         """
         for name in sorted(self.required):
             found = [record for record in self.records if record.name == name]
-            if any(record.status is Status.ACTIVE for record in found):
+            if any(record.active for record in found):
                 continue
             if not found:
                 raise PluginLoadError(
@@ -174,7 +174,7 @@ class Registry:
         """The description of the table ``[plugins.NAME]``.
 
         Raises:
-            PluginError: None or several describe it; the hint says what to do.
+            PluginError: None or several describe it, or its plugin did not load; the hint says what to do.
         """
         return self._settings().find(name, self.records).spec
 
