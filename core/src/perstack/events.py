@@ -355,6 +355,13 @@ class SkillStderr(Event, frozen=True, kw_only=True, tag="skillStderr"):
     message: str
 
 
+class SkillNotice(Event, frozen=True, kw_only=True, tag="skillNotice"):
+    """What a skill's server says beside its answers, such as a log message or progress: untrusted text."""
+
+    skill_name: str
+    message: str
+
+
 class SkillViolation(Event, frozen=True, kw_only=True, tag="skillViolation"):
     """A skill broke the protocol; what it sent was dropped."""
 
@@ -435,6 +442,7 @@ JournalEvent: TypeAlias = (
     | SkillStarting
     | SkillConnected
     | SkillStderr
+    | SkillNotice
     | SkillViolation
     | SkillDisconnected
     | DockerBuildProgress

@@ -110,6 +110,7 @@ class Connection:
                 await self._read_all()
             finally:
                 self._close("the server closed its output")
+                self._queue.close()
                 tasks.cancel_scope.cancel()
 
     async def request(self, method: str, params: Params, *, timeout: float) -> Params:
@@ -131,6 +132,8 @@ class Connection:
             with anyio.fail_after(timeout):
                 await self._outgoing.send(encode(Request(ident, method, params)))
                 await pending.done.wait()
+        except (anyio.ClosedResourceError, anyio.BrokenResourceError):
+            raise ToolError(f"The skill is gone: {self.closed}.") from None
         except BaseException as error:
             self._abandon(ident, "timed out" if isinstance(error, TimeoutError) else "cancelled")
             raise
@@ -240,7 +243,7 @@ class Connection:
         try:
             async for line in self._queue:
                 await self._process.send(line)
-        except SandboxUnavailable:
+        except (SandboxUnavailable, anyio.ClosedResourceError):
             self._close("its input is closed")
 
     def _post(self, message: Message) -> None:
@@ -260,4 +263,3 @@ class Connection:
             for pending in self._pending.values():
                 pending.fail(ToolError(f"The skill is gone: {reason}."))
             self._outgoing.close()
-            self._queue.close()

@@ -1,0 +1,181 @@
+"""All skills of a run, each connected in a sandbox of its own: started at once, refused together, ended together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import anyio
+from perstack_proxy.sanitise import sanitise_line
+
+from perstack.background import background
+from perstack.errors import ControlsMissing, PerstackError
+from perstack.protocols import ConnectRequest, SandboxRequest
+from perstack.sandbox.report import SkillReport
+from perstack.sandbox.stderr import pump
+
+if TYPE_CHECKING:
+    from anyio.streams.memory import MemoryObjectSendStream
+
+    from perstack.protocols import Runtime, Sandbox, SandboxProcess, SkillSession
+    from perstack.skill_policy import SkillPolicy
+    from perstack.specs import Notify, TransportSpec
+
+WITHOUT_SERVER = frozenset({"interactiveSkill"})
+"""Types of skills that a person serves."""
+
+
+class Transports(Protocol):
+    """The part of the plugin registry that connects skills."""
+
+    def transport(self, skill_type: str) -> TransportSpec:
+        """The transport for skills of `skill_type`."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LeaseContext:
+    """What the skills of one run share.
+
+    Attributes:
+        workspace: Host directory of the run, resolved.
+        notify: Told what becomes of the skills.
+    """
+
+    runtime: Runtime
+    runtime_name: str
+    registry: Transports
+    workspace: Path
+    job_id: str
+    run_id: str
+    notify: Notify
+
+
+@dataclass(kw_only=True, slots=True)
+class ConnectedSkill:
+    """A skill that answered. `closed` says why it is gone, and is None while it is there."""
+
+    policy: SkillPolicy
+    session: SkillSession
+    sandbox: Sandbox | None = None
+    closed: str | None = None
+
+
+@dataclass(kw_only=True, slots=True)
+class _Opening:
+    """A skill on its way up."""
+
+    policy: SkillPolicy
+    env: Mapping[str, str] = field(repr=False)
+    arrived: MemoryObjectSendStream[_Opening]
+    skill: ConnectedSkill | None = None
+    failure: Exception | None = None
+
+
+@asynccontextmanager
+async def open_skills(
+    policies: Sequence[SkillPolicy], *, env: Mapping[str, Mapping[str, str]], context: LeaseContext
+) -> AsyncIterator[dict[str, ConnectedSkill]]:
+    """Every skill of `policies` that has a server, connected, by name.
+
+    They start at the same time. If one does not come up, the others are ended and its error is raised. A skill that
+    ends later is reported and its calls fail; the rest goes on.
+
+    Args:
+        policies: The decided policies of one Expert.
+        env: Values of the variables of each skill, by skill name.
+        context: What the skills share.
+
+    Raises:
+        ControlsMissing: A sandbox does not enforce what its policy requires.
+        SandboxError: A sandbox could not be opened, or a command could not be started.
+        SkillError: A server did not answer as it must.
+    """
+    served = [policy for policy in policies if policy.kind not in WITHOUT_SERVER]
+    arrived, arrivals = anyio.create_memory_object_stream[_Opening](len(served))
+    openings = [_Opening(policy=policy, env=env.get(policy.skill, {}), arrived=arrived) for policy in served]
+    async with arrived, arrivals, background() as tasks:
+        for opening in openings:
+            tasks.start_soon(_hold, opening, context)
+        for _ in openings:
+            first = await arrivals.receive()
+            if first.failure is not None:
+                raise first.failure
+        yield {opening.policy.skill: opening.skill for opening in openings if opening.skill is not None}
+
+
+async def _hold(opening: _Opening, context: LeaseContext) -> None:
+    """Open one skill and keep it until this is cancelled, or the skill is gone."""
+    report = SkillReport(opening.policy, job_id=context.job_id, run_id=context.run_id, notify=context.notify)
+    reason = ""
+    try:
+        async with AsyncExitStack() as stack:
+            skill, process = await _open(stack, opening, context, report)
+            opening.skill = skill
+            opening.arrived.send_nowait(opening)
+            if process is None:
+                await anyio.sleep_forever()
+            else:
+                skill.closed = reason = await _ending(process)
+    except Exception as error:  # noqa: BLE001 - raised where the skills are awaited
+        reason = sanitise_line(str(error))
+        opening.failure = error
+        if opening.skill is None:
+            opening.arrived.send_nowait(opening)
+        else:
+            opening.skill.closed = reason
+    finally:
+        report.disconnected(reason)
+
+
+async def _open(
+    stack: AsyncExitStack, opening: _Opening, context: LeaseContext, report: SkillReport
+) -> tuple[ConnectedSkill, SandboxProcess | None]:
+    policy = opening.policy
+    transport = context.registry.transport(policy.kind).factory()
+    report.starting()
+    sandbox: Sandbox | None = None
+    process: SandboxProcess | None = None
+    if policy.argv:
+        request = SandboxRequest(policy=policy, env=opening.env, workspace=context.workspace)
+        sandbox = await stack.enter_async_context(context.runtime.open(request))
+    check_controls(policy, sandbox, runtime=context.runtime_name)
+    if sandbox is not None:
+        process = await sandbox.start()
+        tasks = await stack.enter_async_context(background())
+        tasks.start_soon(pump, process, report.stderr)
+    report.spawned()
+    connecting = ConnectRequest(
+        policy=policy,
+        process=process,
+        workspace=context.workspace,
+        violation=report.violation,
+        notice=report.notice,
+    )
+    session = await stack.enter_async_context(transport.connect(connecting))
+    report.connected(session, sandbox)
+    return ConnectedSkill(policy=policy, session=session, sandbox=sandbox), process
+
+
+def check_controls(policy: SkillPolicy, sandbox: Sandbox | None, *, runtime: str) -> None:
+    """Everything that the policy requires is enforced.
+
+    Raises:
+        ControlsMissing: It is not; names what is missing. A skill without a sandbox has nothing enforced.
+    """
+    enforced = sandbox.enforced if sandbox is not None else frozenset()
+    missing = policy.required - enforced
+    if missing:
+        raise ControlsMissing(runtime=runtime, skill=policy.skill, missing=tuple(missing))
+
+
+async def _ending(process: SandboxProcess) -> str:
+    """How the process ended."""
+    try:
+        code = await process.wait()
+    except PerstackError as error:
+        return sanitise_line(str(error))
+    return f"it was ended by signal {-code}" if code < 0 else f"it exited with code {code}"

@@ -1,0 +1,191 @@
+"""The way of a call: found, checked, reviewed, through the middleware to its skill, and back as a bounded result.
+
+Whatever goes wrong on the way becomes a result that the model reads; nothing but cancellation escapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from perstack.errors import PerstackError, ToolError
+from perstack.messages import ContentPart, TextPart, ToolResult
+from perstack.specs import ToolView
+from perstack.tools.arguments import argument_problems
+from perstack.tools.results import TEXT_CHARACTERS, bounded
+from perstack.tools.review import Approver, Reviewers, Verdict, decide, nobody
+
+if TYPE_CHECKING:
+    from perstack.messages import ToolCall
+    from perstack.protocols import SkillSession
+    from perstack.specs import MiddlewareSpec, NextCall
+    from perstack.tools.catalogue import Tool, Toolbox
+
+CALL_SECONDS = 300.0
+"""For one call. Longer than the base skill's own longest command, so that its answer is the one that arrives."""
+
+
+class HasSession(Protocol):
+    """A connected skill, as far as calls are concerned."""
+
+    @property
+    def session(self) -> SkillSession:
+        """Where calls go."""
+        ...
+
+
+class Redacts(Protocol):
+    """Takes secrets out of text."""
+
+    def text(self, text: str) -> str:
+        """`text` without the run's secrets."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DispatchContext:
+    """What calls of one run need beside its tools.
+
+    Attributes:
+        expert: Key of the Expert.
+        redactor: Applied to every text of every result, before it is cut and before anyone sees it.
+        reviewed: Told of each call that was denied, or that a person was asked about.
+        timeout: Seconds for one call.
+        output_limit: Characters of text in one result.
+    """
+
+    expert: str
+    reviewers: Reviewers
+    redactor: Redacts
+    approver: Approver = nobody
+    reviewed: Callable[[ToolCall, Verdict], None] = lambda *_: None
+    timeout: float = CALL_SECONDS
+    output_limit: int = TEXT_CHARACTERS
+
+
+class Dispatcher:
+    """Serves the tool calls of one run."""
+
+    def __init__(self, toolbox: Toolbox, skills: Mapping[str, HasSession], context: DispatchContext) -> None:
+        self._toolbox = toolbox
+        self._skills = skills
+        self._context = context
+        self._layers = sorted(context.reviewers.middleware, key=lambda layer: (layer.stage, layer.name))
+
+    async def admit(self, call: ToolCall) -> ToolResult | None:
+        """None when the call may go ahead, else the result that says why not. Calls of every kind pass here."""
+        try:
+            tool = self._toolbox.find(call.tool_name)
+            if tool is None:
+                return _failed(call, self._unknown(call.tool_name))
+            problems = argument_problems(call.args, tool.source.input_schema)
+            if problems:
+                return _failed(call, f"The arguments do not fit {call.tool_name!r}: {'; '.join(problems)}.")
+            return await self._review(call, tool)
+        except Exception as error:  # noqa: BLE001 - a check that fails is a denial
+            return _failed(call, f"Not executed: checking the call failed ({_told(error)}).")
+
+    async def call(self, call: ToolCall) -> ToolResult:
+        """The result of a call to a skill, whatever happens; only cancellation escapes."""
+        refusal = await self.admit(call)
+        if refusal is not None:
+            return self._finished(call, refusal)
+        try:
+            result = await self._through(self._layers, call)(call)
+            return self._finished(call, result)
+        except Exception as error:  # noqa: BLE001 - one broken call must not end the run
+            return self._finished(call, _failed(call, _told(error)))
+
+    async def _review(self, call: ToolCall, tool: Tool) -> ToolResult | None:
+        view = ToolView(
+            expert=self._context.expert,
+            skill=tool.skill,
+            name=tool.original,
+            description=tool.definition.description,
+            input_schema=tool.definition.input_schema,
+        )
+        verdict = await decide(call, view, reviewers=self._context.reviewers, approver=self._context.approver)
+        if verdict.by and (verdict.decision == "deny" or verdict.by == "person"):
+            self._context.reviewed(call, verdict)
+        if verdict.decision == "allow":
+            return None
+        return _failed(call, f"Not executed: denied by {verdict.by}: {verdict.reason}")
+
+    def _through(self, layers: list[MiddlewareSpec], admitted: ToolCall) -> NextCall:
+        """The way through `layers` to the skill, outermost first."""
+        if not layers:
+
+            async def innermost(call: ToolCall) -> ToolResult:
+                return await self._send(call, admitted)
+
+            return innermost
+        layer, rest = layers[0], self._through(layers[1:], admitted)
+
+        async def through(call: ToolCall) -> ToolResult:
+            return await layer.call(call, rest)
+
+        return through
+
+    async def _send(self, call: ToolCall, admitted: ToolCall) -> ToolResult:
+        """The skill's answer. A call that middleware changed is checked as if the model had made it."""
+        if (call.id, call.tool_name) != (admitted.id, admitted.tool_name):
+            raise ToolError("A plugin turned the call into another one, which is not allowed.")
+        if call.args != admitted.args:
+            refusal = await self.admit(call)
+            if refusal is not None:
+                return refusal
+        tool = self._toolbox.find(call.tool_name)
+        skill = self._skills.get(tool.skill) if tool else None
+        if tool is None or skill is None:
+            raise ToolError(f"Nothing serves the tool {call.tool_name!r}.")
+        session = skill.session
+        if not any(offered == tool.source for offered in session.tools):
+            raise ToolError(f"Skill {tool.skill!r} changed or withdrew {call.tool_name!r} since the run began.")
+        outcome = await session.call(tool.original, call.args, timeout=self._context.timeout)
+        return ToolResult(
+            id=call.id,
+            skill_name=tool.skill,
+            tool_name=call.tool_name,
+            result=outcome.contents,
+            is_error=outcome.is_error,
+        )
+
+    def _finished(self, call: ToolCall, result: ToolResult) -> ToolResult:
+        """The result under the call's own id, without secrets, and no longer than the model can use."""
+        tool = self._toolbox.find(call.tool_name)
+        redacted = tuple(self._redacted(part) for part in result.result)
+        return ToolResult(
+            id=call.id,
+            skill_name=tool.skill if tool else call.skill_name,
+            tool_name=call.tool_name,
+            result=bounded(redacted, limit=self._context.output_limit),
+            is_error=result.is_error,
+        )
+
+    def _redacted(self, part: ContentPart) -> ContentPart:
+        if isinstance(part, TextPart):
+            return msgspec.structs.replace(part, text=self._context.redactor.text(part.text))
+        return part
+
+    def _unknown(self, name: str) -> str:
+        similar = self._toolbox.similar(name)
+        names = similar or tuple(tool.name for tool in self._toolbox)
+        return f"There is no tool {name!r}. {'Did you mean' if similar else 'There are'}: {', '.join(names) or 'none'}."
+
+
+def _failed(call: ToolCall, message: str) -> ToolResult:
+    return ToolResult(
+        id=call.id,
+        skill_name=call.skill_name,
+        tool_name=call.tool_name,
+        result=(TextPart(text=message),),
+        is_error=True,
+    )
+
+
+def _told(error: Exception) -> str:
+    """An error in words for the model: ours as they are, a plugin's or our own fault by its type."""
+    return str(error) if isinstance(error, PerstackError) else f"{type(error).__name__}: {error}"

@@ -1,0 +1,51 @@
+"""Names and words of tools as a model may see them: legal for every vendor, and free of hidden characters."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import TYPE_CHECKING
+
+from perstack_proxy.sanitise import sanitise
+
+if TYPE_CHECKING:
+    from perstack.messages import JsonObject, JsonValue
+
+NAME_CHARACTERS = 64
+"""The shortest limit among model vendors."""
+DESCRIPTION_CHARACTERS = 4000
+_HASH_CHARACTERS = 8
+
+_ILLEGAL = re.compile(r"[^A-Za-z0-9_-]")
+
+
+def exposed_name(original: str) -> str:
+    """`original` in the characters that every vendor takes, at most 64.
+
+    A name that is cut ends in a piece of its hash, so that two long names stay two.
+    """
+    name = _ILLEGAL.sub("_", original)
+    if len(name) <= NAME_CHARACTERS:
+        return name
+    mark = hashlib.sha256(original.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH_CHARACTERS]
+    return f"{name[: NAME_CHARACTERS - len(mark) - 1]}_{mark}"
+
+
+def visible(text: str) -> str:
+    """`text` with hidden and control characters made visible, cut at `DESCRIPTION_CHARACTERS`."""
+    return sanitise(text, limit=DESCRIPTION_CHARACTERS)
+
+
+def visible_schema(schema: JsonObject) -> JsonObject:
+    """`schema` with every string in it, keys too, made visible."""
+    return {visible(key): _visible_value(value) for key, value in schema.items()}
+
+
+def _visible_value(value: JsonValue) -> JsonValue:
+    if isinstance(value, str):
+        return visible(value)
+    if isinstance(value, list):
+        return [_visible_value(item) for item in value]
+    if isinstance(value, dict):
+        return visible_schema(value)
+    return value
