@@ -9,6 +9,9 @@ from hypothesis import settings
 settings.register_profile("perstack", deadline=None)
 settings.load_profile("perstack")
 
+# Checks that plugins inherit from the kit explain their failures as tests do.
+pytest.register_assert_rewrite("perstack.testing")
+
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:

@@ -11,13 +11,26 @@ from __future__ import annotations
 
 from perstack.testing.model_server.gate import Gate
 from perstack.testing.model_server.requests import ModelRequest
-from perstack.testing.model_server.script import Call, Cut, ErrorEvent, Raw, Refuse, Script, Stall, Turn, When, load
+from perstack.testing.model_server.script import (
+    Call,
+    Cut,
+    ErrorEvent,
+    Fault,
+    Raw,
+    Refuse,
+    Script,
+    Stall,
+    Turn,
+    When,
+    load,
+)
 from perstack.testing.model_server.server import ModelServer
 
 __all__ = [
     "Call",
     "Cut",
     "ErrorEvent",
+    "Fault",
     "Gate",
     "ModelRequest",
     "ModelServer",
