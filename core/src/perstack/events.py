@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-from perstack.messages import ExpertMessage, JsonObject, Message, ToolCall, ToolResult, Usage, Wire
+from perstack.messages import NO_USAGE, ExpertMessage, JsonObject, Message, ToolCall, ToolResult, Usage, Wire
 
 RunStatus = Literal[
     "init",
@@ -224,7 +224,7 @@ class EndOfRun(RunEvent, frozen=True, kw_only=True):
 
     checkpoint: Checkpoint
     step: Step
-    usage: Usage = Usage()
+    usage: Usage = NO_USAGE
     new_messages: tuple[Message, ...] = ()
 
 

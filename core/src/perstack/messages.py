@@ -41,6 +41,9 @@ class Usage(Wire, frozen=True, kw_only=True, omit_defaults=False):
         )
 
 
+NO_USAGE = Usage()
+
+
 class TextPart(Wire, frozen=True, kw_only=True, tag_field="type", tag="textPart"):
     """Plain text."""
 

@@ -16,6 +16,7 @@ from perstack.events import (
     ContinueToNextStep,
     DelegatedBy,
     EndOfRun,
+    ErrorInfo,
     Event,
     ExpertRef,
     FinishToolExecution,
@@ -24,8 +25,10 @@ from perstack.events import (
     RunStatus,
     StartGeneration,
     StartRun,
+    StopRunByError,
 )
 from perstack.messages import (
+    NO_USAGE,
     ExpertMessage,
     InstructionMessage,
     Message,
@@ -46,8 +49,11 @@ class RunState:
         step_number: The newest step's number, counted over the whole job; 0 before the first.
         calls: The current step's calls, in the order in which the model made them.
         results: Those that are answered, by call id.
+        queued: What was said while calls were open; it enters the history after their results.
         last_usage: Tokens of the newest request, for the context window.
+        checkpoint_id: The newest checkpoint, or empty before the first.
         answer: The final text of a completed run.
+        error: Why a failed run failed.
     """
 
     run_id: str
@@ -58,9 +64,12 @@ class RunState:
     step_number: int = 0
     calls: tuple[ToolCall, ...] = ()
     results: Mapping[str, ToolResult] = field(default_factory=dict)
-    usage: Usage = Usage()
-    last_usage: Usage = Usage()
+    queued: tuple[Message, ...] = ()
+    usage: Usage = NO_USAGE
+    last_usage: Usage = NO_USAGE
     answer: str = ""
+    error: ErrorInfo | None = None
+    checkpoint_id: str = ""
 
     @property
     def open_calls(self) -> tuple[ToolCall, ...]:
@@ -96,7 +105,7 @@ def advance(state: RunState, event: Event) -> RunState:
     """The state of a run after one of its events. Events that only inform leave it as it is."""
     match event:
         case StartRun():
-            return replace(state, status="proceeding", messages=_with_input(state.messages, event.input_messages))
+            return _started(state, event.input_messages)
         case StartGeneration():
             return replace(state, step_number=event.step_number)
         case Retry():
@@ -113,35 +122,43 @@ def advance(state: RunState, event: Event) -> RunState:
         case FinishToolExecution():
             return replace(state, results={**state.results, event.tool_result.id: event.tool_result})
         case ContinueToNextStep():
-            return _with_results(state, event.checkpoint)
+            return replace(_with_results(state, event.checkpoint), checkpoint_id=event.checkpoint.id)
         case EndOfRun():
             return _ended(state, event)
         case _:
             return state
 
 
-def _with_input(history: tuple[Message, ...], new: tuple[Message, ...]) -> tuple[Message, ...]:
-    if any(isinstance(message, InstructionMessage) for message in new):
-        history = tuple(message for message in history if not isinstance(message, InstructionMessage))
-        instruction = tuple(message for message in new if isinstance(message, InstructionMessage))
-        new = tuple(message for message in new if not isinstance(message, InstructionMessage))
-        return (*instruction, *history, *new)
-    return (*history, *new)
+def _started(state: RunState, said: tuple[Message, ...]) -> RunState:
+    instruction = tuple(message for message in said if isinstance(message, InstructionMessage))
+    rest = tuple(message for message in said if not isinstance(message, InstructionMessage))
+    history = state.messages
+    if instruction:
+        history = (*instruction, *(message for message in history if not isinstance(message, InstructionMessage)))
+    if state.calls:
+        return replace(state, status="proceeding", messages=history, queued=(*state.queued, *rest))
+    return replace(state, status="proceeding", messages=(*history, *rest))
 
 
 def _ended(state: RunState, event: EndOfRun) -> RunState:
-    state = replace(state, status=event.checkpoint.status, usage=state.usage + event.usage)
+    state = replace(
+        state, status=event.checkpoint.status, usage=state.usage + event.usage, checkpoint_id=event.checkpoint.id
+    )
     if not state.open_calls:
         state = _with_results(state, event.checkpoint)
-    answer = event.text if isinstance(event, CompleteRun) else ""
-    return replace(state, messages=(*state.messages, *event.new_messages), answer=answer)
+    return replace(
+        state,
+        messages=(*state.messages, *event.new_messages),
+        answer=event.text if isinstance(event, CompleteRun) else "",
+        error=event.error if isinstance(event, StopRunByError) else None,
+    )
 
 
 def _with_results(state: RunState, checkpoint: Checkpoint) -> RunState:
-    messages = state.messages
-    if state.calls:
-        messages = (*messages, tool_message(state, checkpoint_id=checkpoint.id))
-    return replace(state, status=checkpoint.status, messages=messages, calls=(), results={})
+    if not state.calls:
+        return state
+    answers = tool_message(state, checkpoint_id=checkpoint.id)
+    return replace(state, messages=(*state.messages, answers, *state.queued), calls=(), results={}, queued=())
 
 
 class JobState:
@@ -162,7 +179,7 @@ class JobState:
         self.children: dict[str, str] = {}
         self.root: str | None = None
         self.steps = 0
-        self.usage = Usage()
+        self.usage = NO_USAGE
         self._keep = frozenset(keep)
 
     def apply(self, event: Event) -> None:
@@ -194,6 +211,10 @@ class JobState:
     def find(self, name: str) -> RunState | None:
         """The state at a kept checkpoint, or the newest state of a run, by id."""
         return self.checkpoints.get(name) or self.runs.get(name)
+
+    def forget_children(self) -> None:
+        """No delegated call is answered by a run of the past."""
+        self.children.clear()
 
     def child_of(self, call: ToolCall) -> RunState | None:
         """The run that answers a delegated call, or None when it has not started."""

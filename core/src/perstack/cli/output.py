@@ -1,0 +1,102 @@
+"""Where a run's events go: lines for programs on standard output, or words for people."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from perstack.events import Event
+    from perstack.launch.session import Ended
+
+
+class RunOutput(Protocol):
+    """A receiver of a run's events and of its end."""
+
+    def event(self, event: Event, data: bytes, /) -> None:
+        """Show one event; `data` is its JSON, redacted."""
+        ...
+
+    def tick(self) -> None:
+        """Time has passed."""
+        ...
+
+    def pause(self) -> None:
+        """Make room for a question; the next event goes on."""
+        ...
+
+    def end(self, ended: Ended) -> None:
+        """Show how the job ended."""
+        ...
+
+    def close(self) -> None:
+        """Leave the terminal as it was. Calling it again is harmless."""
+        ...
+
+
+class JsonLines:
+    """Every event as one line of JSON on standard output, as it happens; in ASCII where a terminal would read it."""
+
+    def __init__(self) -> None:
+        self._out = sys.stdout.buffer
+        self._terminal = sys.stdout.isatty()
+
+    def event(self, _event: Event, data: bytes, /) -> None:
+        """Write the line."""
+        if self._terminal:
+            from perstack.terminal.output import ascii_json
+
+            data = ascii_json(data).encode()
+        self._out.write(data + b"\n")
+        self._out.flush()
+
+    def tick(self) -> None:
+        """Nothing is redrawn."""
+
+    def pause(self) -> None:
+        """Nothing is drawn."""
+
+    def end(self, ended: Ended) -> None:
+        """Nothing more: the last event said it."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class Words:
+    """Progress on standard error, and the answer alone on standard output."""
+
+    def __init__(self, expert: str) -> None:
+        from perstack.terminal.output import Output
+        from perstack.terminal.progress import Screen
+
+        self._expert = expert
+        self._screen = Screen(Output(sys.stderr, os.environ))
+        self.tick = self._screen.tick
+        self.pause = self._screen.pause
+        self.close = self._screen.close
+
+    def event(self, event: Event, _data: bytes, /) -> None:
+        """Show what changed."""
+        self._screen.event(event)
+
+    def end(self, ended: Ended) -> None:
+        """Print the answer, or how to go on."""
+        from perstack.terminal.output import Output, show_answer
+
+        if ended.run.status == "completed":
+            show_answer(Output(sys.stdout, os.environ), ended.run.answer)
+        else:
+            Output(sys.stderr, os.environ).line(f"perstack: {_how_to_go_on(ended, self._expert)}")
+
+
+def _how_to_go_on(ended: Ended, expert: str) -> str:
+    command = f"perstack run {expert} QUERY --continue-job {ended.job_id}"
+    match ended.run.status:
+        case "stoppedByInteractiveTool":
+            return f"The job waits for an answer. Give it with: {command} -i"
+        case "stoppedByExceededMaxSteps" | "stoppedByBudget":
+            return f"The job's budget is used up. Go on with: {command} --max-steps N"
+        case _:
+            return f"The run failed. Go on with: {command}"

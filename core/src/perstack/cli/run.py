@@ -1,0 +1,162 @@
+"""``perstack run EXPERT QUERY``: an Expert works until it has an answer.
+
+Standard output belongs to results: the answer on a terminal, one event a line for programs. Everything for people goes
+to standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from perstack.cli.output import RunOutput
+    from perstack.launch.plan import RunPlan
+    from perstack.launch.request import RunRequest
+    from perstack.messages import JsonValue
+
+TICK_SECONDS = 0.1
+"""How often the live view moves on while nothing happens."""
+
+EPILOG = """\
+exit codes:
+  0 completed   1 usage or configuration   2 failed   3 stopped by a budget
+  4 waits for an interactive answer   5 refused by policy   130, 143 ended by a signal
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``perstack run``."""
+    parser.epilog = EPILOG
+    parser.add_argument("expert", metavar="EXPERT", help="key of the Expert in perstack.toml")
+    parser.add_argument("query", metavar="QUERY", help="what it is to do")
+    add = parser.add_argument_group("what runs").add_argument
+    add("--config", metavar="PATH", help="configuration file (default: perstack.toml here or above)")
+    add("--provider", metavar="NAME", help="model provider")
+    add("--model", metavar="NAME", help="model")
+    add("--reasoning-budget", metavar="LEVEL", help="none, minimal, low, medium, high, or a number of tokens")
+    add("--runtime", metavar="NAME", help="where skills run: docker (default), podman, or local (isolates nothing)")
+    add("--workspace", metavar="DIR", default=".", help="directory that the Expert works in (default: this one)")
+    add("--env-path", metavar="PATH", action="append", help="env file, instead of the configured ones; can be repeated")
+    add("--env", metavar="NAME", action="append", default=[], help="further variable for the Expert's skills")
+    add("--approve", metavar="SKILL:TOOL", action="append", default=[], help="allow calls that would be asked for")
+    add = parser.add_argument_group("limits").add_argument
+    add("--max-steps", metavar="N", type=_number, help="steps of the whole job, delegates included (default: 100)")
+    add("--max-retries", metavar="N", type=_number, help="further attempts at a failed generation (default: 5)")
+    add("--timeout", metavar="MS", type=_number, help="milliseconds for one generation (default: 300000)")
+    add = parser.add_argument_group("jobs").add_argument
+    add("--job-id", metavar="ID", help="id for the new job (default: made up)")
+    add("--continue", dest="continue_newest", action="store_true", help="go on with the newest job")
+    add("--continue-job", metavar="ID", help="go on with this job")
+    add("--resume-from", metavar="ID", help="go on from this checkpoint of the job given with --continue-job")
+    answer_help = "QUERY answers a pending interactive call"
+    add("-i", "--interactive-tool-call-result", dest="is_answer", action="store_true", help=answer_help)
+    add("--state-dir", metavar="DIR", help="where journals are kept (default: the user's state directory)")
+    add = parser.add_argument_group("output").add_argument
+    add("--output", choices=("auto", "text", "jsonl"), default="auto", help="auto: text on a terminal, else jsonl")
+    add("--verbose", action="store_true", help="show more of what skills and runtimes do")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the Expert; the exit code says how it ended."""
+    from perstack_proxy.processes import set_not_dumpable
+
+    from perstack.config.opening import open_project
+    from perstack.launch.plan import make_plan
+
+    set_not_dumpable()  # before a single secret is read
+    request = _request(args)
+    loaded, registry = open_project(
+        config=request.config,
+        cwd=Path.cwd(),
+        overrides=request.overrides,
+        environ=os.environ,
+        env_paths=request.env_paths,
+        plugin_options=args.plugin_options,
+    )
+    args.registry = registry
+    return _perform(make_plan(request, loaded, registry), args)
+
+
+def _number(text: str) -> int:
+    if not text.isascii() or not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+    return int(text)
+
+
+def _request(args: argparse.Namespace) -> RunRequest:
+    from perstack.journal.files import default_state_dir
+    from perstack.launch.request import RunRequest
+
+    continue_job = args.continue_job or ("" if args.continue_newest else None)
+    return RunRequest(
+        expert=args.expert,
+        query=args.query,
+        workspace=Path(args.workspace).resolve(),
+        state_dir=args.state_dir or str(default_state_dir(os.environ)),
+        config=args.config,
+        overrides=_overrides(args),
+        env_paths=tuple(args.env_path) if args.env_path is not None else None,
+        extra_env=tuple(args.env),
+        approve=tuple(args.approve),
+        job_id=args.job_id,
+        continue_job=continue_job,
+        resume_from=args.resume_from,
+        is_answer=args.is_answer,
+    )
+
+
+def _overrides(args: argparse.Namespace) -> dict[str, JsonValue]:
+    budget: str | int | None = args.reasoning_budget
+    if isinstance(budget, str) and budget.isascii() and budget.isdecimal():
+        budget = int(budget)
+    values: dict[str, JsonValue] = {
+        "provider": {"providerName": args.provider} if args.provider else None,
+        "model": args.model,
+        "reasoningBudget": budget,
+        "runtime": args.runtime,
+        "maxSteps": args.max_steps,
+        "maxRetries": args.max_retries,
+        "timeout": args.timeout,
+    }
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _perform(plan: RunPlan, args: argparse.Namespace) -> int:
+    import anyio
+
+    from perstack.cli.approval import Approvals
+    from perstack.cli.output import JsonLines, Words
+    from perstack.engine.outcome import exit_code
+    from perstack.launch.session import Ended, run_job
+
+    lines = args.output == "jsonl" or (args.output == "auto" and not sys.stdout.isatty())
+    output: RunOutput = JsonLines() if lines else Words(args.expert)
+
+    async def main() -> Ended:
+        from perstack.background import background
+
+        async with background() as tasks:
+            if sys.stderr.isatty() and not lines:
+                tasks.start_soon(_keep_ticking, output)
+            approvals = Approvals(plan.request.approve, pause=output.pause)
+            return await run_job(plan, watchers=[output.event], approver=approvals)
+        raise AssertionError("the block above returns or raises")
+
+    try:
+        ended = anyio.run(main)
+    finally:
+        output.close()
+    output.end(ended)
+    return exit_code(ended.run)
+
+
+async def _keep_ticking(output: RunOutput) -> None:
+    import anyio
+
+    while True:
+        await anyio.sleep(TICK_SECONDS)
+        output.tick()

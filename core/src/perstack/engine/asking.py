@@ -1,0 +1,112 @@
+"""One question to the model, asked again while that helps."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from contextlib import aclosing
+
+import anyio
+
+from perstack.engine.context import JobContext
+from perstack.engine.generation import Generation, collect
+from perstack.engine.recorder import RunStamp
+from perstack.engine.retry import retry_delay
+from perstack.errors import ProviderError
+from perstack.events import (
+    CompleteStreamingReasoning,
+    CompleteStreamingRunResult,
+    Retry,
+    StartStreamingReasoning,
+    StartStreamingRunResult,
+    StreamReasoning,
+    StreamRunResult,
+)
+from perstack.messages import NO_USAGE, Message, ToolDefinition
+from perstack.protocols import GenerateRequest
+
+
+class StreamView:
+    """Shows an answer while it arrives."""
+
+    def __init__(self, context: JobContext, stamp: Callable[[], RunStamp]) -> None:
+        self._record = context.recorder.record
+        self._stamp = stamp
+        self._text: list[str] = []
+        self._reasoning: list[str] = []
+
+    def text(self, delta: str) -> None:
+        """A piece of the answer arrived."""
+        if not self._text:
+            self._end_reasoning()
+            self._record(StartStreamingRunResult(**self._stamp()))
+        self._text.append(delta)
+        self._record(StreamRunResult(**self._stamp(), delta=delta))
+
+    def reasoning(self, delta: str) -> None:
+        """A piece of reasoning arrived."""
+        if not self._reasoning:
+            self._record(StartStreamingReasoning(**self._stamp()))
+        self._reasoning.append(delta)
+        self._record(StreamReasoning(**self._stamp(), delta=delta))
+
+    def end(self) -> None:
+        """The answer is complete."""
+        self._end_reasoning()
+        if self._text:
+            self._record(CompleteStreamingRunResult(**self._stamp(), text="".join(self._text)))
+
+    def _end_reasoning(self) -> None:
+        if self._reasoning:
+            self._record(CompleteStreamingReasoning(**self._stamp(), text="".join(self._reasoning)))
+            self._reasoning.clear()
+
+
+async def ask(
+    context: JobContext,
+    messages: tuple[Message, ...],
+    tools: tuple[ToolDefinition, ...],
+    *,
+    stamp: Callable[[], RunStamp],
+) -> Generation:
+    """The model's answer. A failure that may pass is tried again, and the conversation does not change for it.
+
+    Raises:
+        ProviderError: It failed for good, or more often than the job allows.
+    """
+    request = GenerateRequest(
+        model=context.model,
+        messages=messages,
+        tools=tools,
+        timeout=context.timeout,
+        reasoning_tokens=context.reasoning_tokens,
+        max_output_tokens=context.model_info.max_output,
+    )
+    attempt = 0
+    while True:
+        attempt += 1
+        try:
+            return await _attempt(context, request, stamp)
+        except ProviderError as error:
+            delay = retry_delay(error, attempt=attempt, max_retries=context.max_retries, jitter=random.random())  # noqa: S311 - spreads load, guards nothing
+            if delay is None:
+                raise
+            context.recorder.record(
+                Retry(**stamp(), reason=str(error), attempt=attempt, delay_ms=round(delay * 1000), usage=NO_USAGE)
+            )
+            await anyio.sleep(delay)
+
+
+async def _attempt(context: JobContext, request: GenerateRequest, stamp: Callable[[], RunStamp]) -> Generation:
+    view = StreamView(context, stamp)
+    started = time.monotonic()
+    try:
+        with anyio.fail_after(request.timeout):
+            async with aclosing(context.client.get().generate(request)) as stream:
+                generation = await collect(stream, on_text=view.text, on_reasoning=view.reasoning)
+    except TimeoutError as error:
+        seconds = time.monotonic() - started
+        raise ProviderError(f"The model did not finish its answer in {seconds:.0f} s.", retryable=True) from error
+    view.end()
+    return generation

@@ -1,0 +1,216 @@
+"""One run: the loop of an Expert from its first question to its end.
+
+Every way out of the loop is an `EndOfRun` event with a checkpoint: completed, stopped, failed or cancelled. A failing
+tool, a broken server, a denied or hallucinated call is a result that the model sees, and never a way out.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+
+import anyio
+
+from perstack.engine import calls as call_rules
+from perstack.engine.asking import ask
+from perstack.engine.context import JobContext, Tools
+from perstack.engine.delegation import error_result
+from perstack.engine.generation import Generation
+from perstack.engine.run_log import RunLog
+from perstack.engine.state import RunState, tool_message
+from perstack.errors import JournalError, PerstackError
+from perstack.events import (
+    AttemptCompletion,
+    CallDelegate,
+    CallInteractiveTool,
+    CallTools,
+    CompleteRun,
+    ContinueToNextStep,
+    ErrorInfo,
+    FinishToolCall,
+    ResolveToolResults,
+    ResumeToolCalls,
+    StopRunByBudget,
+    StopRunByCancellation,
+    StopRunByDelegate,
+    StopRunByError,
+    StopRunByExceededMaxSteps,
+    StopRunByInteractiveTool,
+)
+from perstack.messages import NO_USAGE, ToolCall, ToolResult
+
+Delegate = Callable[[ToolCall], Awaitable[ToolResult]]
+"""Runs the delegate that a call asks for, to its end; never raises but for cancellation and a broken journal."""
+
+CUT_ANSWER = ErrorInfo(name="OutputTruncated", message="The answer was cut at the model's output limit.")
+REFUSED_ANSWER = ErrorInfo(name="ModelRefused", message="The model refused to answer.")
+
+
+class Run:
+    """One run of one Expert, whose state is the fold of the events that it records."""
+
+    def __init__(self, context: JobContext, tools: Tools, *, run_id: str, delegate: Delegate) -> None:
+        self._context = context
+        self._tools = tools
+        self._delegate = delegate
+        self._log = RunLog(context, run_id)
+        self._record = context.recorder.record
+        self._stamp = self._log.stamp
+        self._ending = self._log.ending
+
+    @property
+    def state(self) -> RunState:
+        """Where the run stands."""
+        return self._log.state
+
+    async def go(self) -> RunState:
+        """The state at the run's end. The run was started before, and may have open calls of an earlier process.
+
+        Raises:
+            JournalError: Nothing more can be recorded, so nothing more is done.
+        """
+        try:
+            await self._loop()
+        except JournalError:
+            raise
+        except PerstackError as error:
+            self._log.fail(error)
+        except anyio.get_cancelled_exc_class():
+            self._record(StopRunByCancellation(**self._stamp(), **self._ending("cancelled"), reason="cancelled"))
+            raise
+        return self.state
+
+    async def _loop(self) -> None:
+        if self.state.calls:
+            self._report_interrupted()
+            if not await self._resolve():
+                return
+        while not self._out_of_budget():
+            generation = await self._generate()
+            if not generation.calls:
+                self._answer(generation)
+                return
+            self._call(generation)
+            if not await self._resolve():
+                return
+
+    async def _generate(self) -> Generation:
+        self._log.start_step()
+        return await ask(self._context, self.state.messages, self._tools.definitions, stamp=self._stamp)
+
+    def _answer(self, generation: Generation) -> None:
+        """Words alone are the run's result, unless they were cut or are a refusal."""
+        failure = {"length": CUT_ANSWER, "refusal": REFUSED_ANSWER}.get(generation.finish)
+        if failure is None:
+            ending = self._ending("completed", generation)
+            self._record(CompleteRun(**self._stamp(), **ending, text=generation.text))
+        else:
+            ending = self._ending("stoppedByError", generation, error=failure)
+            self._record(StopRunByError(**self._stamp(), **ending, error=failure))
+
+    # --- tool calls ---
+
+    def _call(self, generation: Generation) -> None:
+        """The model's calls are on disk, and those that cannot be dispatched are answered."""
+        called = self._record(
+            CallTools(
+                **self._stamp(),
+                new_message=generation.message(),
+                tool_calls=call_rules.tool_calls(generation, self._tools),
+                usage=generation.usage,
+            )
+        )
+        refused = call_rules.refusals(generation)
+        for call in called.tool_calls:
+            if call.id in refused:
+                self._log.finish(error_result(call, refused[call.id]))
+
+    def _report_interrupted(self) -> None:
+        for call in call_rules.sort_calls(self.state.open_calls, self._tools).skills:
+            self._log.finish(error_result(call, call_rules.INTERRUPTED))
+
+    async def _resolve(self) -> bool:
+        """Every call of the step has a result and the run goes on; False when it has ended."""
+        todo = call_rules.sort_calls(self.state.open_calls, self._tools)
+        await self._dispatch(todo.skills)
+        if delegates := await self._admitted(todo.delegates):
+            await self._delegate_all(delegates)
+        if await self._admitted(todo.interactive):
+            self._ask_person()
+            return False
+        for call in todo.completion:
+            result = await self._tools.call(call)
+            self._log.finish(result)
+            if call_rules.completes(result) and not self.state.open_calls:
+                self._record(AttemptCompletion(**self._stamp(), tool_result=result))
+                text = call_rules.completion_text(call, last_text=self.state.last_text)
+                self._record(CompleteRun(**self._stamp(), **self._ending("completed"), text=text))
+                return False
+        self._record(ResolveToolResults(**self._stamp(), tool_results=self.state.ordered_results))
+        if self._out_of_budget():
+            return False
+        ending = self._ending("proceeding")
+        answers = tool_message(self.state, checkpoint_id=ending["checkpoint"].id)
+        self._record(ContinueToNextStep(**self._stamp(), checkpoint=ending["checkpoint"], step=ending["step"]))
+        self._record(FinishToolCall(**self._stamp(), new_messages=(answers,)))
+        return True
+
+    async def _admitted(self, calls: tuple[ToolCall, ...]) -> tuple[ToolCall, ...]:
+        """Those calls that may go ahead; the others are answered."""
+        admitted = []
+        for call in calls:
+            refusal = await self._tools.admit(call)
+            if refusal is None:
+                admitted.append(call)
+            else:
+                self._log.finish(refusal)
+        return tuple(admitted)
+
+    async def _dispatch(self, calls: tuple[ToolCall, ...]) -> None:
+        async def one(call: ToolCall) -> None:
+            started = time.monotonic()
+            result = await self._tools.call(call)
+            self._log.finish(result, duration_ms=round((time.monotonic() - started) * 1000))
+
+        if len(calls) == 1:
+            await one(calls[0])
+            return
+        async with anyio.create_task_group() as group:
+            for call in calls:
+                group.start_soon(one, call)
+
+    async def _delegate_all(self, calls: tuple[ToolCall, ...]) -> None:
+        self._record(CallDelegate(**self._stamp(), tool_calls=calls, usage=NO_USAGE))
+        self._record(StopRunByDelegate(**self._stamp(), **self._ending("stoppedByDelegate", delegated=calls)))
+        results: dict[str, ToolResult] = {}
+
+        async def one(call: ToolCall) -> None:
+            async with self._context.delegates:
+                results[call.id] = await self._delegate(call)
+
+        async with anyio.create_task_group() as group:
+            for call in calls:
+                group.start_soon(one, call)
+        self._log.resume()
+        for call in calls:
+            self._log.finish(results[call.id])
+        if pending := self.state.open_calls:
+            partial = self.state.ordered_results
+            self._record(ResumeToolCalls(**self._stamp(), pending_tool_calls=pending, partial_tool_results=partial))
+
+    def _ask_person(self) -> None:
+        """The run waits for a person: its pending calls are in the checkpoint."""
+        todo = call_rules.sort_calls(self.state.open_calls, self._tools)
+        self._record(CallInteractiveTool(**self._stamp(), tool_call=todo.interactive[0], usage=NO_USAGE))
+        self._record(StopRunByInteractiveTool(**self._stamp(), **self._ending("stoppedByInteractiveTool")))
+
+    def _out_of_budget(self) -> bool:
+        """Whether the run ended here because the job may not take another step."""
+        budget = self._context.budget.exceeded(self._context.recorder.state, now=time.monotonic())
+        if budget is None:
+            return False
+        if budget == "steps":
+            self._record(StopRunByExceededMaxSteps(**self._stamp(), **self._ending("stoppedByExceededMaxSteps")))
+        else:
+            self._record(StopRunByBudget(**self._stamp(), **self._ending("stoppedByBudget"), budget=budget))
+        return True

@@ -1,0 +1,128 @@
+"""What a run will be: decided from the request, the configuration and the plugins, before anything is started."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from perstack.errors import ConfigError, Problem, UsageError
+from perstack.launch.request import RunRequest
+from perstack.paths import cache_dir
+from perstack.policy.decide import Decision, decide, secret_values
+from perstack.specs import ModelInfo, ProviderContext, ProviderSpec, RuntimeSpec
+
+if TYPE_CHECKING:
+    from perstack.config.loading import Loaded
+    from perstack.plugins.registry import Registry
+
+DEFAULT_RUNTIME = "docker"
+"""A run without ``--runtime`` wants isolation, and fails where there is none."""
+
+DEFAULT_PROVIDER = "anthropic"
+"""The original's."""
+
+REASONING_TOKENS = {"none": 0, "minimal": 1024, "low": 2048, "medium": 5000, "high": 10000}
+"""Tokens for each level of ``reasoningBudget``; the figures are the original's."""
+
+MODEL_PROXY = "PERSTACK_PROXY_URL"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunPlan:
+    """A run that may start.
+
+    Attributes:
+        reasoning_tokens: Budget for reasoning; 0 where the model is not known to take one and nobody asked for it.
+        secrets: Values to redact, by name.
+    """
+
+    request: RunRequest
+    loaded: Loaded
+    registry: Registry
+    runtime: RuntimeSpec
+    provider: ProviderSpec
+    provider_context: ProviderContext = field(repr=False)
+    model: str
+    model_info: ModelInfo
+    reasoning_tokens: int
+    decision: Decision
+    secrets: Mapping[str, str] = field(repr=False)
+
+
+def make_plan(request: RunRequest, loaded: Loaded, registry: Registry) -> RunPlan:
+    """The plan for `request`.
+
+    Raises:
+        ConfigError: A value that the run needs is missing or does not fit.
+        PluginError: The runtime or the provider is not installed.
+        PolicyError: What the configuration asks for is not allowed.
+    """
+    project = loaded.project
+    runtime = registry.runtime(project.runtime or DEFAULT_RUNTIME)
+    provider = registry.provider(project.provider.provider_name if project.provider else DEFAULT_PROVIDER)
+    context = _provider_context(provider, loaded)
+    model = project.model or provider.default_model
+    if model is None:
+        raise UsageError(f"Provider {provider.name!r} has no default model.", hint="Name one with --model.")
+    info = provider.models.get(model, ModelInfo())
+    decision = decide(
+        loaded,
+        request.expert,
+        registry=registry,
+        runtime_spec=runtime,
+        workspace=request.workspace,
+        extra_env=request.extra_env,
+    )
+    secret_env = {name: context.env[name] for name in provider.secret_env if name in context.env}
+    return RunPlan(
+        request=request,
+        loaded=loaded,
+        registry=registry,
+        runtime=runtime,
+        provider=provider,
+        provider_context=context,
+        model=model,
+        model_info=info,
+        reasoning_tokens=_reasoning_tokens(loaded, info),
+        decision=decision,
+        secrets=secret_values(decision, loaded.host_env, {**secret_env, **_header_secrets(context)}),
+    )
+
+
+def _provider_context(spec: ProviderSpec, loaded: Loaded) -> ProviderContext:
+    """The provider's own settings and variables, and nobody else's."""
+    table = loaded.project.provider
+    settings = dict(table.setting) if table is not None and table.provider_name == spec.name else {}
+    values = loaded.host_env.values
+    problems = [
+        Problem(
+            message=f"{name} is not set, and provider {spec.name!r} needs it",
+            hint="Set it in the environment or in an env file, or choose another --provider.",
+        )
+        for name in spec.required_env
+        if name not in values
+    ]
+    if problems:
+        raise ConfigError(problems)
+    return ProviderContext(
+        settings=settings,
+        env={name: values[name] for name in (*spec.required_env, *spec.optional_env) if name in values},
+        cache_dir=cache_dir(values),
+        proxy_url=values.get(MODEL_PROXY),
+    )
+
+
+def _header_secrets(context: ProviderContext) -> dict[str, str]:
+    headers = context.settings.get("headers")
+    if not isinstance(headers, dict):
+        return {}
+    return {f"header {name}": value for name, value in headers.items() if isinstance(value, str)}
+
+
+def _reasoning_tokens(loaded: Loaded, info: ModelInfo) -> int:
+    budget = loaded.project.reasoning_budget
+    asked_for = loaded.origins.at("reasoningBudget").source != "built-in"
+    if not info.reasoning and not asked_for:
+        return 0
+    return budget if isinstance(budget, int) else REASONING_TOKENS[budget]

@@ -1,0 +1,55 @@
+"""What a person asked ``perstack run`` for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from perstack.errors import UsageError
+from perstack.messages import JsonValue
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunRequest:
+    """One run as it was asked for; what the options leave open, the configuration decides.
+
+    Attributes:
+        expert: Key of the coordinator.
+        query: What the person says, or the answer to an interactive call when `is_answer`.
+        overrides: Values of options by the configuration's keys.
+        state_dir: Where journals are, as a path or ``SCHEME://place``.
+        extra_env: Further variables that every skill of the project may see.
+        approve: Tool calls that are allowed without being asked for.
+        job_id: Id of a new job; None makes one up.
+        continue_job: Job to go on with; an empty text means the newest.
+        resume_from: Checkpoint of `continue_job` to go on from; None is its newest state.
+    """
+
+    expert: str
+    query: str
+    workspace: Path
+    state_dir: str
+    config: str | None = None
+    overrides: Mapping[str, JsonValue] = field(default_factory=dict)
+    env_paths: tuple[str, ...] | None = None
+    extra_env: tuple[str, ...] = ()
+    approve: tuple[str, ...] = ()
+    job_id: str | None = None
+    continue_job: str | None = None
+    resume_from: str | None = None
+    is_answer: bool = False
+
+    def __post_init__(self) -> None:
+        if self.job_id is not None and self.continue_job is not None:
+            raise UsageError("--job-id names a new job, so it does not go with --continue or --continue-job.")
+        if self.resume_from is not None and not self.continue_job:
+            raise UsageError("--resume-from needs the job of the checkpoint.", hint="Add --continue-job JOB.")
+        if self.is_answer and self.continue_job is None:
+            raise UsageError("-i answers a call of a stopped job.", hint="Add --continue or --continue-job JOB.")
+        if not self.query.strip():
+            raise UsageError("The query is empty.", hint="Say what the Expert is to do.")
+        if not self.workspace.is_dir():
+            raise UsageError(
+                f"The workspace {str(self.workspace)!r} is not a directory.", hint="Make it, or choose one."
+            )

@@ -1,0 +1,216 @@
+"""A job while it runs: its journal, its runtime, its recorder, and the way back when it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+
+from perstack import __version__
+from perstack.engine.budget import Budget
+from perstack.engine.context import JobContext, ModelClient, OpenTools
+from perstack.engine.job import Job
+from perstack.engine.recorder import Recorder, Watcher
+from perstack.engine.resume import Resumption, parse_answer, pending_questions, replay
+from perstack.engine.state import JobState, RunState
+from perstack.errors import JobNotFound, SandboxUnavailable, UsageError
+from perstack.events import InitializeRuntime, PluginRef
+from perstack.ids import checked_id, new_id
+from perstack.launch.plan import RunPlan
+from perstack.launch.signals import ended_by_signals
+from perstack.launch.sinks import event_sinks
+from perstack.launch.tooling import open_tools
+from perstack.redaction import Redactor
+from perstack.specs import RuntimeContext
+
+if TYPE_CHECKING:
+    from perstack.protocols import JournalStore, JournalWriter, Runtime
+    from perstack.tools.review import Approver
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ended:
+    """A job that ended: the coordinator's state, and the newest link of its journal's chain."""
+
+    job_id: str
+    run: RunState
+    head: str
+
+
+async def run_job(plan: RunPlan, *, watchers: Sequence[Watcher], approver: Approver) -> Ended:
+    """The job's end, whichever it is; what led to it is in the journal and was shown to `watchers`.
+
+    Raises:
+        UsageError: The job cannot go on like this.
+        JournalError: The journal cannot be used.
+        SandboxError: The runtime does not work here.
+        PolicyError: The runtime enforces less than is required.
+        Interrupted: A signal ended the job, which left a checkpoint.
+    """
+    store = open_store(plan)
+    job_id, writer, resumption = open_journal(plan, store)
+    hint = f'Go on with: perstack run {plan.request.expert} "go on" --continue-job {job_id}'
+    try:
+        async with AsyncExitStack() as stack:
+            sinks = await stack.enter_async_context(event_sinks(plan.registry.sinks))
+            redactor = Redactor(plan.secrets, public=[str(plan.request.workspace)])
+            state = resumption.job if resumption else JobState()
+            recorder = Recorder(
+                job_id=job_id, journal=writer, redactor=redactor, watchers=(*watchers, *sinks), state=state
+            )
+            await stack.enter_async_context(ended_by_signals(lambda: hint))
+            run = await _run(plan, recorder, redactor, resumption, approver)
+    finally:
+        writer.close()
+    return Ended(job_id=job_id, run=run, head=writer.head)
+
+
+async def _run(
+    plan: RunPlan, recorder: Recorder, redactor: Redactor, resumption: Resumption | None, approver: Approver
+) -> RunState:
+    client = ModelClient(lambda: plan.provider.factory(plan.provider_context))
+    runtime = plan.runtime.factory(
+        RuntimeContext(
+            run_id=new_id(),
+            job_id=recorder.job_id,
+            state_dir=Path(plan.request.state_dir),
+            notify=recorder.notify,
+        )
+    )
+    await _preflight(plan, runtime)
+    _announce(plan, recorder)
+    context = _context(plan, recorder, client, open_tools(plan, recorder, runtime, redactor, approver))
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(client.warm_up)
+            run = await _go(Job(context), plan, resumption)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await client.aclose()
+    return run
+
+
+async def _go(job: Job, plan: RunPlan, resumption: Resumption | None) -> RunState:
+    request = plan.request
+    if resumption is None:
+        return await job.run(request.expert, query=request.query)
+    answer = parse_answer(request.query, resumption.run) if request.is_answer else None
+    return await job.run(
+        request.expert,
+        query=None if answer else request.query,
+        earlier=resumption.run,
+        checkpoint_id=resumption.checkpoint_id,
+        answer=answer,
+    )
+
+
+def open_store(plan: RunPlan) -> JournalStore:
+    """The store that ``--state-dir`` names."""
+    scheme, separator, place = plan.request.state_dir.partition("://")
+    if not separator:
+        scheme, place = "file", plan.request.state_dir
+    return plan.registry.storage(scheme).factory(place)
+
+
+def open_journal(plan: RunPlan, store: JournalStore) -> tuple[str, JournalWriter, Resumption | None]:
+    """The job's id, its journal, and where it goes on when it is not new.
+
+    Raises:
+        JobNotFound: There is no such job or checkpoint.
+        UsageError: The job is another Expert's, or waits for another kind of input.
+    """
+    request = plan.request
+    if request.continue_job is None:
+        job_id = new_id() if request.job_id is None else checked_id(request.job_id, what="job id")
+        return job_id, store.create(job_id), None
+    job_id = request.continue_job or _newest(store)
+    checked_id(job_id, what="job id")
+    writer = store.reopen(job_id)
+    try:
+        resumption = replay(store.read(job_id), job_id=job_id, checkpoint_id=request.resume_from)
+        _check_goes_on(plan, resumption)
+    except BaseException:
+        writer.close()
+        raise
+    return job_id, writer, resumption
+
+
+def _newest(store: JournalStore) -> str:
+    jobs = store.jobs()
+    if not jobs:
+        raise JobNotFound("There is no job to continue.", hint="Start one without --continue.")
+    return jobs[0]
+
+
+def _check_goes_on(plan: RunPlan, resumption: Resumption) -> None:
+    request, run = plan.request, resumption.run
+    if run.expert.key != request.expert:
+        raise UsageError(
+            f"The job was started with Expert {run.expert.key!r}, not {request.expert!r}.",
+            hint=f"Continue it with {run.expert.key!r}.",
+        )
+    pending = pending_questions(run)
+    if pending and not request.is_answer:
+        raise UsageError(
+            f"The job waits for an answer to {pending[0].tool_name!r}.", hint="Give it as the query, and add -i."
+        )
+    if resumption.job.steps >= plan.loaded.project.max_steps:
+        raise UsageError(
+            f"The job has used {resumption.job.steps} steps, and {plan.loaded.project.max_steps} are allowed.",
+            hint=f"Allow more with: --max-steps {resumption.job.steps * 2}",
+        )
+
+
+async def _preflight(plan: RunPlan, runtime: Runtime) -> None:
+    report = await runtime.preflight()
+    if not report.ok:
+        raise SandboxUnavailable(
+            f"Runtime {plan.runtime.name!r} does not work here:\n" + "\n".join(str(one) for one in report.problems)
+        )
+
+
+def _announce(plan: RunPlan, recorder: Recorder) -> None:
+    project = plan.loaded.project
+    recorder.record(
+        InitializeRuntime(
+            **recorder.stamp(recorder.job_id),
+            runtime_version=__version__,
+            runtime=plan.runtime.name,
+            expert_name=plan.request.expert,
+            experts=tuple(plan.decision.experts),
+            model=plan.model,
+            provider=plan.provider.name,
+            max_steps=project.max_steps,
+            max_retries=project.max_retries,
+            timeout=project.timeout,
+            workspace=str(plan.request.workspace),
+            plugins=tuple(
+                PluginRef(name=record.name, version=record.version)
+                for record in plan.registry.records
+                if record.status == "active"
+            ),
+            relaxed_controls=tuple(sorted(project.policy.relax)),
+            query=plan.request.query,
+        )
+    )
+
+
+def _context(plan: RunPlan, recorder: Recorder, client: ModelClient, tools: OpenTools) -> JobContext:
+    project = plan.loaded.project
+    return JobContext(
+        recorder=recorder,
+        client=client,
+        model=plan.model,
+        model_info=plan.model_info,
+        budget=Budget(steps=project.max_steps),
+        experts=plan.decision.experts,
+        open_tools=tools,
+        workspace=plan.request.workspace,
+        max_retries=project.max_retries,
+        timeout=project.timeout / 1000,
+        reasoning_tokens=plan.reasoning_tokens,
+    )

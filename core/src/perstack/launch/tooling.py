@@ -1,0 +1,93 @@
+"""The tools of a run: its skills brought up, its calls reviewed, its environment resolved at the last moment."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from perstack.engine.context import OpenTools, Tools
+from perstack.engine.recorder import Recorder
+from perstack.events import ReviewToolCall
+from perstack.launch.plan import RunPlan
+from perstack.policy.env import env_values
+from perstack.sandbox.lease import LeaseContext, open_skills
+from perstack.tools.catalogue import Tool, Toolbox, toolbox
+from perstack.tools.dispatch import DispatchContext, Dispatcher
+
+if TYPE_CHECKING:
+    from perstack.messages import ToolCall, ToolDefinition
+    from perstack.policy.decide import ExpertPolicy
+    from perstack.protocols import Runtime
+    from perstack.redaction import Redactor
+    from perstack.tools.review import Approver, Verdict
+
+
+class RunTools:
+    """The tools of one run while its skills are up."""
+
+    def __init__(self, box: Toolbox, dispatcher: Dispatcher) -> None:
+        self._box = box
+        self.definitions: tuple[ToolDefinition, ...] = box.definitions
+        self.find = box.find
+        self.admit = dispatcher.admit
+        self.call = dispatcher.call
+
+    def __iter__(self) -> Iterator[Tool]:
+        return iter(self._box)
+
+
+def open_tools(
+    plan: RunPlan, recorder: Recorder, runtime: Runtime, redactor: Redactor, approver: Approver
+) -> OpenTools:
+    """How runs of this job get their tools."""
+
+    @asynccontextmanager
+    async def opened(policy: ExpertPolicy, run_id: str, *, interactive: bool) -> AsyncIterator[Tools]:
+        lease = LeaseContext(
+            runtime=runtime,
+            runtime_name=plan.runtime.name,
+            registry=plan.registry,
+            workspace=plan.request.workspace,
+            job_id=recorder.job_id,
+            run_id=run_id,
+            notify=recorder.notify,
+        )
+        env = {skill.skill: env_values(skill, plan.loaded.host_env) for skill in policy.skills}
+        async with open_skills(policy.skills, env=env, context=lease) as skills:
+            listed = {name: skill.session.tools for name, skill in skills.items()}
+            experts = {key: each.expert for key, each in plan.decision.experts.items()}
+            box = toolbox(policy.expert, listed, experts=experts, interactive=interactive)
+            context = DispatchContext(
+                expert=policy.key,
+                reviewers=plan.registry,
+                redactor=redactor,
+                approver=approver,
+                reviewed=_Reviewed(recorder, run_id, policy.key),
+            )
+            yield RunTools(box, Dispatcher(box, skills, context))
+
+    return opened
+
+
+class _Reviewed:
+    """Records what was decided on a call."""
+
+    def __init__(self, recorder: Recorder, run_id: str, expert_key: str) -> None:
+        self._recorder = recorder
+        self._run_id = run_id
+        self._expert_key = expert_key
+
+    def __call__(self, call: ToolCall, verdict: Verdict) -> None:
+        self._recorder.record(
+            ReviewToolCall(
+                **self._recorder.stamp(self._run_id),
+                expert_key=self._expert_key,
+                step_number=self._recorder.state.runs[self._run_id].step_number,
+                tool_call_id=call.id,
+                tool_name=call.tool_name,
+                decision="allow" if verdict.decision == "allow" else "deny",
+                by=verdict.by,
+                reason=verdict.reason,
+            )
+        )
