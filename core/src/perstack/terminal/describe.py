@@ -1,0 +1,251 @@
+"""Events in words, for the live view of a run and for the log alike: one place decides what a person reads.
+
+Whatever a model, a skill or a plugin wrote is cut and sanitised here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import msgspec
+from perstack_proxy.sanitise import sanitise, sanitise_line
+
+from perstack.events import (
+    CallDelegate,
+    CallInteractiveTool,
+    CallTools,
+    CompleteRun,
+    ContinueToNextStep,
+    DockerBuildProgress,
+    DockerContainerStatus,
+    EndOfRun,
+    Event,
+    FinishToolExecution,
+    InitializeRuntime,
+    PluginEvent,
+    ProxyAccess,
+    ResumeToolCalls,
+    Retry,
+    ReviewToolCall,
+    SkillConnected,
+    SkillDisconnected,
+    SkillStarting,
+    SkillStderr,
+    SkillViolation,
+    StartGeneration,
+    StartRun,
+    StopRunByBudget,
+    StopRunByCancellation,
+    StopRunByError,
+    StopRunByExceededMaxSteps,
+    StopRunByInteractiveTool,
+)
+from perstack.messages import FilePart, ImagePart, Message, TextPart, ThinkingPart, ToolCall, ToolResult, UserMessage
+from perstack.terminal.output import Tone
+
+BRIEF = 120
+"""Characters of an untrusted text in a brief line: with a name and a time it fits two lines of a terminal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Safe text, perhaps of several lines, and how it is meant."""
+
+    text: str
+    tone: Tone = "plain"
+
+
+def describe(event: Event, *, verbose: bool = False) -> tuple[Line, ...]:
+    """What `event` says, without its type and time. `verbose` shows texts whole, up to the display's limit."""
+    return tuple(_lines(event, _Words(verbose=verbose)))
+
+
+def tokens(count: int) -> str:
+    """A number of tokens in words."""
+    return f"{count:,} token{'' if count == 1 else 's'}"
+
+
+def duration(milliseconds: int) -> str:
+    """A time span in its most readable unit."""
+    if milliseconds < 1000:
+        return f"{milliseconds} ms"
+    seconds = milliseconds / 1000
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Words:
+    verbose: bool
+
+    def text(self, text: str) -> str:
+        """Untrusted text, on one line unless all of it is wanted."""
+        if not self.verbose:
+            return sanitise_line(text.strip(), limit=BRIEF)
+        shown = sanitise(text.strip())
+        return shown if "\n" not in shown else "\n  " + shown.replace("\n", "\n  ")
+
+    def call(self, call: ToolCall) -> str:
+        """A call as one would write it."""
+        args = ", ".join(f"{sanitise_line(key, limit=40)}={self._value(value)}" for key, value in call.args.items())
+        return f"{name(call)}({args})"
+
+    def _value(self, value: object) -> str:
+        written = msgspec.json.encode(value).decode("utf-8", "replace")
+        return sanitise(written) if self.verbose else sanitise_line(written, limit=BRIEF)
+
+    def result(self, result: ToolResult) -> str:
+        """What a tool answered."""
+        return self.text("\n".join(_part(part) for part in result.result)) or "(nothing)"
+
+
+def name(call: ToolCall | ToolResult) -> str:
+    """A tool's name, safe."""
+    return sanitise_line(call.tool_name, limit=80)
+
+
+def _part(part: object) -> str:
+    match part:
+        case TextPart():
+            return part.text
+        case ImagePart() | FilePart():
+            return f"[{part.mime_type}, {len(part.encoded_data) * 3 // 4:,} bytes]"
+        case _:
+            return ""
+
+
+def _said(messages: tuple[Message, ...]) -> str:
+    return "\n".join(_part(part) for item in messages if isinstance(item, UserMessage) for part in item.contents)
+
+
+def _lines(event: Event, words: _Words) -> Iterator[Line]:
+    match event:
+        case StartRun() | StartGeneration() | Retry() | ContinueToNextStep() | EndOfRun():
+            yield from _course(event, words)
+        case CallTools() | FinishToolExecution() | ReviewToolCall() | CallDelegate() | CallInteractiveTool():
+            yield from _calls(event, words)
+        case ResumeToolCalls():
+            yield Line("pending: " + ", ".join(name(call) for call in event.pending_tool_calls))
+        case SkillStarting() | SkillConnected() | SkillStderr() | SkillViolation() | SkillDisconnected():
+            yield from _skill(event, words)
+        case InitializeRuntime():
+            yield from _start(event)
+        case ProxyAccess():
+            tone: Tone = "bad" if event.action == "blocked" else "plain"
+            reason = f": {words.text(event.reason)}" if event.reason else ""
+            yield Line(f"{event.action} {sanitise_line(event.domain, limit=255)}:{event.port}{reason}", tone)
+        case DockerBuildProgress():
+            yield Line(f"{sanitise_line(event.service, limit=80)} {event.stage}: {words.text(event.message)}", "dim")
+        case DockerContainerStatus():
+            yield Line(f"{sanitise_line(event.service, limit=80)} {event.status} {words.text(event.message)}", "dim")
+        case PluginEvent():
+            data = msgspec.json.encode(event.data).decode("utf-8", "replace")
+            yield Line(f"{sanitise_line(f'{event.plugin} {event.name}', limit=160)} {words.text(data)}")
+
+
+def _course(event: StartRun | StartGeneration | Retry | ContinueToNextStep | EndOfRun, words: _Words) -> Iterator[Line]:
+    match event:
+        case StartRun():
+            caller = event.initial_checkpoint.delegated_by
+            by = f", called by {sanitise_line(caller.expert.key, limit=80)}" if caller else ""
+            on = ", going on" if event.continues else ""
+            said = words.text(_said(event.input_messages))
+            yield Line(f"{sanitise_line(event.expert_key, limit=80)}{by}{on}{': ' if said else ''}{said}", "strong")
+        case StartGeneration():
+            yield Line(f"asking the model, {event.message_count} messages", "dim")
+        case Retry():
+            yield Line(f"attempt {event.attempt} failed, again in {duration(event.delay_ms)}", "bad")
+            yield Line(words.text(event.reason), "bad")
+        case ContinueToNextStep(step=step, checkpoint=checkpoint):
+            spent = f"{tokens(step.usage.total_tokens)}, {duration(step.finished_at - step.started_at)}"
+            yield Line(f"checkpoint {sanitise_line(checkpoint.id, limit=128)}: {spent}", "dim")
+        case EndOfRun():
+            yield from _end(event, words)
+
+
+def _end(event: EndOfRun, words: _Words) -> Iterator[Line]:
+    spent = tokens(event.checkpoint.usage.total_tokens)
+    match event:
+        case CompleteRun():
+            yield Line(f"completed after {spent}", "good")
+            yield Line(words.text(event.text))
+        case StopRunByError():
+            status = f" (status {event.error.status_code})" if event.error.status_code is not None else ""
+            yield Line(f"failed: {sanitise_line(event.error.name, limit=80)}{status}", "bad")
+            yield Line(words.text(event.error.message), "bad")
+        case StopRunByBudget():
+            yield Line(f"stopped: used up its {sanitise_line(event.budget, limit=80)}, {spent}", "bad")
+        case StopRunByExceededMaxSteps():
+            yield Line(f"stopped: used up its steps, {spent}", "bad")
+        case StopRunByCancellation():
+            yield Line(f"cancelled: {words.text(event.reason)}", "bad")
+        case StopRunByInteractiveTool():
+            yield Line("waits for an answer", "strong")
+        case _:
+            yield Line("waits for its delegates", "dim")
+
+
+def _calls(
+    event: CallTools | FinishToolExecution | ReviewToolCall | CallDelegate | CallInteractiveTool, words: _Words
+) -> Iterator[Line]:
+    match event:
+        case CallTools():
+            for part in event.new_message.contents:
+                if isinstance(part, TextPart | ThinkingPart):
+                    said = part.text if isinstance(part, TextPart) else part.thinking
+                    if said.strip():
+                        yield Line(words.text(said), "dim")
+            for call in event.tool_calls:
+                yield Line(words.call(call))
+        case FinishToolExecution(tool_result=result):
+            outcome = "failed" if result.is_error else "ok"
+            yield Line(
+                f"{name(result)} {outcome}, {duration(event.duration_ms)}: {words.result(result)}",
+                "bad" if result.is_error else "good",
+            )
+        case ReviewToolCall():
+            allowed = event.decision == "allow"
+            reason = words.text(event.reason)
+            verdict = f"{event.tool_name} {'allowed' if allowed else 'denied'} by {event.by}"
+            verdict = sanitise_line(verdict, limit=200)
+            yield Line(f"{verdict}{': ' if reason else ''}{reason}", "good" if allowed else "bad")
+        case CallDelegate():
+            for call in event.tool_calls:
+                yield Line(f"delegates to {name(call)}: {words.text(str(call.args.get('query', '')))}", "strong")
+        case CallInteractiveTool(tool_call=call):
+            yield Line(f"asks you: {words.call(call)}", "strong")
+
+
+def _skill(
+    event: SkillStarting | SkillConnected | SkillStderr | SkillViolation | SkillDisconnected, words: _Words
+) -> Iterator[Line]:
+    skill = sanitise_line(event.skill_name, limit=80)
+    match event:
+        case SkillStarting():
+            yield Line(f"{skill} starting: {words.text(' '.join((event.command, *event.args)))}", "dim")
+        case SkillConnected():
+            controls = sanitise_line(", ".join(event.enforced), limit=BRIEF)
+            enforced = f", enforced: {controls}" if controls else ""
+            yield Line(f"{skill} connected: {len(event.tools)} tools, {duration(event.total_duration_ms)}{enforced}")
+        case SkillStderr():
+            yield Line(f"{skill} | {words.text(event.message)}", "dim")
+        case SkillViolation():
+            yield Line(f"{skill} broke the protocol: {words.text(event.message)}", "bad")
+        case SkillDisconnected():
+            reason = words.text(event.reason)
+            yield Line(f"{skill} disconnected{': ' if reason else ''}{reason}", "bad" if reason else "dim")
+
+
+def _start(event: InitializeRuntime) -> Iterator[Line]:
+    head = f"perstack {event.runtime_version}, runtime {event.runtime}, model {event.model} of {event.provider}"
+    yield Line(sanitise_line(head, limit=300))
+    if event.plugins:
+        plugins = ", ".join(f"{plugin.name} {plugin.version}" for plugin in event.plugins)
+        yield Line(sanitise_line(f"plugins: {plugins}", limit=1000), "dim")
+    if event.relaxed_controls:
+        relaxed = ", ".join(event.relaxed_controls)
+        yield Line(sanitise_line(f"relaxed by you: {relaxed}", limit=1000), "bad")
