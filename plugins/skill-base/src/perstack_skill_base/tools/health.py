@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from perstack_proxy.limits import MIB
+from perstack_proxy.limits import KIB, MIB
 
 from perstack_skill_base.calls import Call, ToolResult
 
@@ -28,12 +28,12 @@ def health_check(call: Call) -> ToolResult:
 
 def _memory() -> tuple[int, int]:
     """Resident bytes now and at most; the peak for both where the system does not tell."""
-    import resource
-    import sys
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     try:
-        with open("/proc/self/statm", "rb") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE"), peak
-    except OSError:
+        with open("/proc/self/status", "rb") as file:
+            lines = dict(line.split(b":", 1) for line in file)
+        return int(lines[b"VmRSS"].split()[0]) * KIB, int(lines[b"VmHWM"].split()[0]) * KIB
+    except (OSError, KeyError):
+        import resource  # on Linux its peak would include the process that started this one
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak, peak

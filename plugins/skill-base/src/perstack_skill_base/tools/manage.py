@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import stat
+from typing import TYPE_CHECKING
 
 from perstack_proxy.sanitise import sanitise_line
 
 from perstack_skill_base.beneath import open_directory, rename_new
 from perstack_skill_base.calls import Call, ToolResult
 from perstack_skill_base.errors import ToolError, from_os_error
-from perstack_skill_base.limits import LIST_ENTRIES
+from perstack_skill_base.limits import LIST_ENTRIES, PATH_CHARACTERS
 from perstack_skill_base.paths import Entry
 from perstack_skill_base.tools.read import kind_of, timestamp
+
+if TYPE_CHECKING:
+    import threading
 
 _LISTING_FLAGS = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
 
@@ -60,7 +64,7 @@ def delete_directory(call: Call) -> ToolResult:
         _refuse_read_only(entry, state)
         try:
             if call.arguments.flag("recursive"):
-                _remove_tree(entry)
+                _remove_tree(entry, call.cancelled)
             else:
                 os.rmdir(entry.name, dir_fd=entry.parent)
         except OSError as error:
@@ -121,13 +125,17 @@ def _refuse_read_only(entry: Entry, state: os.stat_result) -> None:
         raise ToolError("NotWritable", f"{entry.shown!r} is read-only. Ask for its permissions to be changed.")
 
 
-def _remove_tree(entry: Entry) -> None:
-    """Depth first by handles, so that no link is followed; without recursion, so that no depth is too deep."""
+def _remove_tree(entry: Entry, cancelled: threading.Event) -> None:
+    """Depth first by handles, so that no link is followed, and without recursion."""
     path = [entry.name]
     waiting = [_empty(entry.parent, path)]
     while path:
+        if cancelled.is_set():
+            raise ToolError("Cancelled", f"{entry.shown!r} was deleted in part.")
         if waiting[-1]:
             path.append(waiting[-1].pop())
+            if len("/".join(path)) > PATH_CHARACTERS:
+                raise ToolError("TooDeep", f"{entry.shown!r} is too deep. Use exec with 'rm' and ['-r', …].")
             waiting.append(_empty(entry.parent, path))
             continue
         waiting.pop()
