@@ -1,6 +1,6 @@
-"""The grammar of env files: ``NAME=value`` lines, and no more.
+r"""The grammar of env files: ``NAME=value`` lines, and no more.
 
-Values may be bare, in single quotes (taken as they are) or in double quotes (``\\n``, ``\\t``, ``\\"`` and ``\\\\``
+Values may be bare, in single quotes (taken as they are) or in double quotes (``\n``, ``\t``, ``\"`` and ``\\``
 mean what they mean elsewhere). Nothing is interpolated and nothing is run, so a value cannot reach another variable.
 """
 

@@ -7,12 +7,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from perstack_proxy.envnames import SAFE_NAMES, is_protected
+
 from perstack.config import dotenv, files
 from perstack.config.layers import JsonTable, Layer, Rank
 from perstack.errors import ConfigError, Problem
 from perstack.messages import JsonValue
 from perstack.skill_policy import Origin
-from perstack_proxy.envnames import SAFE_NAMES, is_protected
+
+ENV_FILES = (".env", ".env.local")
+"""Read from the project's directory when nobody names others; those that are not there are left out."""
 
 PROCESS = Origin(source="environment")
 
@@ -43,10 +47,9 @@ class HostEnv:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EnvFile:
-    """An env file to read, by whom it was named, and whether it has to be there."""
+    """An env file to read, and whether it has to be there."""
 
     path: Path
-    origin: Origin
     needed: bool = False
 
 
@@ -71,7 +74,7 @@ def project_files(paths: Iterable[str], directory: Path, origin: Origin) -> list
                 for path in outside
             ]
         )
-    return [EnvFile(path=directory / path, origin=origin) for path in paths]
+    return [EnvFile(path=directory / path) for path in paths]
 
 
 def read(environ: Mapping[str, str], env_files: Iterable[EnvFile]) -> tuple[HostEnv, list[Problem]]:

@@ -7,8 +7,9 @@ import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from perstack.config.keylines import Path as KeyPath
 from perstack.config.keylines import scan
-from perstack.config.layers import JsonTable, Layer, Rank
+from perstack.config.layers import Layer, Rank
 from perstack.errors import ConfigError, Problem
 from perstack.messages import JsonValue
 from perstack.skill_policy import Origin
@@ -68,7 +69,7 @@ def read_bytes(path: Path) -> bytes:
     return data
 
 
-def parse_toml(path: Path, data: bytes) -> tuple[dict[str, JsonValue], dict[tuple[str | int, ...], Origin]]:
+def parse_toml(path: Path, data: bytes) -> tuple[dict[str, JsonValue], dict[KeyPath, Origin]]:
     """The values of a TOML file, and the line of each key.
 
     Raises:
@@ -155,6 +156,3 @@ def _for_project(layer: Layer, directory: Path, environ: Mapping[str, str]) -> I
 
 def _error(where: object, message: str, hint: str = "") -> ConfigError:
     return ConfigError([Problem(message=message, where=str(where), hint=hint)])
-
-
-__all__ = ["FILE_NAME", "JsonTable", "find", "parse_toml", "read_bytes", "read_layer", "settings_layers"]

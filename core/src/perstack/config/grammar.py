@@ -118,8 +118,18 @@ def image(text: str) -> str:
     return text
 
 
-def size(text: str) -> int:
-    """Bytes of a size such as ``512MiB``."""
+def size(text: str) -> str:
+    """A number of bytes such as ``512MiB``."""
+    size_bytes(text)
+    return text
+
+
+def size_bytes(text: str) -> int:
+    """The bytes of a size.
+
+    Raises:
+        ValueError: It is none.
+    """
     match = SIZE.fullmatch(text)
     if match is None:
         raise ValueError("is not a size: write a number with MiB or GiB, such as '512MiB'")

@@ -13,7 +13,7 @@ from perstack.config.environment import EnvFile, HostEnv
 from perstack.config.layers import JsonTable, Layer, Origins, Rank, merge, misplaced
 from perstack.errors import ConfigError, Problem
 from perstack.messages import JsonValue
-from perstack.skill_policy import Origin
+from perstack.skill_policy import BUILT_IN, Origin
 from perstack.specs import ConfigContext
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ class Loaded:
         values: The merged tables, as plugins see them.
         broken: What is wrong with Experts that therefore are not in `project.experts`, by key.
         ignored: What was read and has no effect.
+        operator_sources: Places that speak for whoever runs perstack, rather than for whoever wrote the project.
     """
 
     project: Project
@@ -41,15 +42,21 @@ class Loaded:
     values: JsonTable = field(repr=False)
     broken: Mapping[str, tuple[Problem, ...]]
     ignored: tuple[Problem, ...] = ()
+    operator_sources: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sources:
-    """The layers of a configuration before plugins had their say."""
+    """The layers of a configuration before plugins had their say.
+
+    Attributes:
+        foreign: Whether the project's file is none of core's format, so that a plugin has to read it.
+    """
 
     path: Path
     directory: Path
     layers: tuple[Layer, ...]
+    foreign: bool = False
 
     def plugins(self, *, operator: bool) -> dict[str, JsonValue]:
         """The merged ``[plugins]`` tables of the operator's layers, or of the others."""
@@ -61,6 +68,8 @@ class Sources:
 def read_sources(*, config: str | None, cwd: Path, environ: Mapping[str, str]) -> Sources:
     """The project's file and the settings around it; nothing in them is validated yet.
 
+    Without a project's file, Experts of the user's own settings are enough.
+
     Raises:
         ConfigError: There is no file, or one cannot be read.
     """
@@ -70,22 +79,19 @@ def read_sources(*, config: str | None, cwd: Path, environ: Mapping[str, str]) -
     if path is None:
         own = next((layer for layer in reversed(layers) if layer.values.get("experts")), None)
         if own is None:
-            raise ConfigError(
-                [
-                    Problem(
-                        message=f"There is no {files.FILE_NAME} in {cwd} or above it, and no Expert in your own settings.",
-                        hint=f"Write a {files.FILE_NAME}, or name one with --config.",
-                    )
-                ]
-            )
+            message = f"there is no {files.FILE_NAME} in {cwd} or above it, and no Expert in your own settings"
+            hint = f"Write a {files.FILE_NAME}, or name one with --config."
+            raise ConfigError([Problem(message=message, hint=hint)])
         return Sources(path=Path(own.source), directory=cwd, layers=tuple(layers))
-    layers.append(files.read_layer(path, rank=Rank.PROJECT, operator=False))
-    return Sources(path=path, directory=directory, layers=tuple(layers))
+    foreign = path.suffix != ".toml"
+    if not foreign:
+        layers.append(files.read_layer(path, rank=Rank.PROJECT, operator=False))
+    return Sources(path=path, directory=directory, layers=tuple(layers), foreign=foreign)
 
 
 def load_project(
     *,
-    config: str | None,
+    config: str | None = None,
     cwd: Path,
     overrides: Mapping[str, JsonValue],
     environ: Mapping[str, str],
@@ -100,20 +106,34 @@ def load_project(
         overrides: Values of options, by the configuration's keys.
         environ: The process's variables.
         env_paths: ``--env-path``, in place of the configuration's own; None when it was not given.
-        registry: Plugins, whose layers and checks take part; None for none.
+        registry: Plugins, whose formats and layers take part; None for none.
 
     Raises:
         ConfigError: Carries every problem of every layer. Those of single Experts are kept in `Loaded.broken`
             instead when nothing else is wrong, so that one Expert's mistake does not stop another.
     """
     sources = read_sources(config=config, cwd=cwd, environ=environ)
-    layers = [*sources.layers, *_plugin_layers(registry, sources)]
+    return load_sources(sources, cwd=cwd, overrides=overrides, environ=environ, env_paths=env_paths, registry=registry)
+
+
+def load_sources(
+    sources: Sources,
+    *,
+    cwd: Path,
+    overrides: Mapping[str, JsonValue],
+    environ: Mapping[str, str],
+    env_paths: Sequence[str] | None = None,
+    registry: Registry | None = None,
+) -> Loaded:
+    """The configuration that `sources` and the layers above them make; as `load_project`."""
+    layers = [*sources.layers, *_foreign_layers(registry, sources), *_plugin_layers(registry, sources)]
     problems = [problem for layer in layers for problem in misplaced(layer)]
     try:
         host_env, ignored = environment.read(environ, _env_files(sources, layers, env_paths, cwd))
         layers += environment.layers(host_env)
     except ConfigError as error:
-        raise ConfigError([*problems, *error.problems]) from None
+        problems += error.problems
+        host_env, ignored = HostEnv(values={}, origins={}), []
     layers += [_option_layer(key, value) for key, value in overrides.items()]
     values, origins = merge(layers)
     project, broken, wrong = _validate(values, origins)
@@ -129,6 +149,7 @@ def load_project(
         values=values,
         broken=broken,
         ignored=tuple(ignored),
+        operator_sources=frozenset(layer.source for layer in layers if layer.operator) | {str(BUILT_IN)},
     )
 
 
@@ -154,25 +175,38 @@ def _validate(
 
 def _env_files(sources: Sources, layers: Sequence[Layer], env_paths: Sequence[str] | None, cwd: Path) -> list[EnvFile]:
     if env_paths is not None:
-        origin = Origin(source="--env-path")
-        return [EnvFile(path=cwd / path, origin=origin, needed=True) for path in env_paths]
-    values, origins = merge([layer for layer in layers if "envPath" in layer.values])
-    paths = values.get("envPath")
-    origin = origins.at("envPath")
-    if paths is None:
-        paths = [".env", ".env.local"]
-    if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
-        return []  # validation says so
+        return [EnvFile(path=cwd / path, needed=True) for path in env_paths]
+    naming = [layer for layer in sorted(layers, key=lambda layer: layer.rank) if "envPath" in layer.values]
+    if not naming:
+        return environment.project_files(environment.ENV_FILES, sources.directory, Origin(source=str(sources.path)))
+    layer = naming[-1]
+    paths = layer.values["envPath"]
+    if not isinstance(paths, list):
+        return []  # validation says what is wrong
     names = [path for path in paths if isinstance(path, str)]
-    owner = next((layer for layer in reversed(layers) if "envPath" in layer.values), None)
-    if owner is not None and owner.operator:
-        return [EnvFile(path=Path(owner.source).parent / path, origin=origin) for path in names]
-    return environment.project_files(names, sources.directory, origin)
+    if layer.operator:
+        return [EnvFile(path=Path(layer.source).parent / path) for path in names]
+    return environment.project_files(names, sources.directory, layer.origin(("envPath",)))
 
 
-def _plugin_layers(registry: Registry | None, sources: Sources) -> Sequence[Layer]:
+def _foreign_layers(registry: Registry | None, sources: Sources) -> list[Layer]:
+    if not sources.foreign:
+        return []
+    where = str(sources.path)
     if registry is None:
-        return ()
+        raise ConfigError([Problem(message="is no TOML file", where=where, hint="Give it a name that ends in .toml.")])
+    data = files.read_bytes(sources.path)
+    values = registry.parse_config(ConfigContext(path=sources.path, directory=sources.directory), data)
+    if "plugins" in values:
+        hint = "Move the table into a perstack.toml or into your own settings."
+        message = "a file that a plugin reads cannot choose plugins"
+        raise ConfigError([Problem(message=message, where=where, key="plugins", hint=hint)])
+    return [Layer(rank=Rank.PROJECT, values=values, source=where)]
+
+
+def _plugin_layers(registry: Registry | None, sources: Sources) -> list[Layer]:
+    if registry is None:
+        return []
     context = ConfigContext(path=sources.path, directory=sources.directory)
     return [
         Layer(rank=layer.rank, values=layer.values, source=str(layer.origin), operator=layer.rank < Rank.PROJECT)

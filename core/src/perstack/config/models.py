@@ -24,6 +24,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from perstack.config import grammar
+from perstack.config.environment import ENV_FILES
 from perstack.skill_policy import Control, SkillKind
 
 BASE_SKILL = "@perstack/base"
@@ -34,6 +35,9 @@ RETRIES = 5
 TIMEOUT_MS = 300_000
 """Milliseconds for one answer of the model. This and the two above are the original's figures."""
 
+RUNTIME = "docker"
+"""What a run wants when nobody names a runtime; nothing stands in for it when it is missing."""
+
 EXPERT_VERSION = "1.0.0"
 DESCRIPTION_CHARACTERS = 2048
 INSTRUCTION_CHARACTERS = 20480
@@ -41,13 +45,19 @@ INSTRUCTION_CHARACTERS = 20480
 ReasoningLevel = Literal["none", "minimal", "low", "medium", "high"]
 REASONING_LEVELS: tuple[ReasoningLevel, ...] = get_args(ReasoningLevel)
 
+
+def _domain(text: str, info: ValidationInfo) -> str:
+    return grammar.domain(text, punycode=bool(info.data.get("allow_punycode")))
+
+
 Line: TypeAlias = Annotated[str, AfterValidator(grammar.line)]
 Prose: TypeAlias = Annotated[str, AfterValidator(grammar.prose)]
 Word: TypeAlias = Annotated[str, Field(min_length=1), AfterValidator(grammar.line)]
 Name: TypeAlias = Annotated[str, AfterValidator(grammar.name)]
 EnvName: TypeAlias = Annotated[str, AfterValidator(grammar.env_name)]
 EnvSource: TypeAlias = Annotated[str, AfterValidator(grammar.env_source)]
-Size: TypeAlias = Annotated[str, AfterValidator(lambda text: text if grammar.size(text) else text)]
+Size: TypeAlias = Annotated[str, AfterValidator(grammar.size)]
+Domain: TypeAlias = Annotated[str, AfterValidator(_domain)]
 Names: TypeAlias = Annotated[tuple[Name, ...], Field(strict=False)]
 Controls: TypeAlias = Annotated[tuple[Control, ...], Field(strict=False)]
 
@@ -93,24 +103,16 @@ class Skill(Table):
 
 
 class McpSkill(Skill):
-    """A skill that offers its tools over MCP."""
+    """A skill that offers its tools over MCP.
+
+    Attributes:
+        allow_punycode: Whether `allowed_domains` may hold names with ``xn--``, which can look like another name.
+    """
 
     pick: Names = ()
     omit: Names = ()
     allow_punycode: bool = False
-    allowed_domains: Annotated[tuple[str, ...], Field(strict=False)] = ()
-
-    @field_validator("allowed_domains")
-    @classmethod
-    def _patterns(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        punycode = bool(info.data.get("allow_punycode"))
-        found = []
-        for entry in value:
-            try:
-                found.append(grammar.domain(entry, punycode=punycode))
-            except ValueError as error:
-                raise ValueError(f"the pattern {entry!r} {error}") from None
-        return tuple(dict.fromkeys(found))
+    allowed_domains: Annotated[tuple[Domain, ...], Field(strict=False)] = ()
 
 
 class StdioSkill(McpSkill):
@@ -281,7 +283,7 @@ class Project(Table):
     max_retries: Annotated[int, Field(ge=0)] = RETRIES
     timeout: Annotated[int, Field(ge=1)] = TIMEOUT_MS
     experts: dict[Annotated[str, AfterValidator(grammar.expert_key)], ExpertConfig] = {}
-    env_path: Annotated[tuple[Word, ...], Field(strict=False)] = (".env", ".env.local")
+    env_path: Annotated[tuple[Word, ...], Field(strict=False)] = ENV_FILES
     perstack_api_base_url: Annotated[str, AfterValidator(grammar.https_url)] | None = None
     perstack_base_skill_command: Annotated[tuple[Word, ...], Field(strict=False, min_length=1)] | None = None
     plugins: PluginsTable = Field(default_factory=PluginsTable)

@@ -19,7 +19,7 @@ from perstack.errors import ConfigError, ControlsMissing, PolicyError, Problem
 from perstack.policy import base_skill, commands, env, files
 from perstack.policy.egress import EgressVerdict, decide_egress
 from perstack.policy.limits import decide_limits, required_controls
-from perstack.skill_policy import BUILT_IN, EgressGrant, Origin, SkillPolicy
+from perstack.skill_policy import BUILT_IN, Control, EgressGrant, Origin, SkillPolicy
 from perstack.specs import EgressTarget, EnvTarget, RuntimeSpec
 
 if TYPE_CHECKING:
@@ -41,10 +41,18 @@ class ExpertPolicy:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Decision:
-    """All that a run may do: the Expert that was asked for, and every Expert that it can delegate to, by key."""
+    """All that a run may do.
+
+    Attributes:
+        root: Key of the Expert that was asked for.
+        runtime: Name of the runtime that starts the skills.
+        claims: Controls that it enforces where the host allows it.
+        experts: The Expert and every Expert that it can delegate to, by key.
+    """
 
     root: str
     runtime: str
+    claims: frozenset[Control]
     experts: Mapping[str, ExpertPolicy]
 
     @property
@@ -65,6 +73,11 @@ def decide(
     """The policy of every skill that the Expert and its delegates can start.
 
     Args:
+        loaded: The configuration.
+        expert_key: The Expert that is asked for.
+        registry: Plugins, whose rules can only take away.
+        runtime_spec: The runtime that will start the skills.
+        workspace: Host directory of the run, resolved.
         extra_env: ``--env`` names, which every skill of the Expert itself gets.
 
     Raises:
@@ -72,25 +85,52 @@ def decide(
         PolicyError: Something is asked for that is not allowed; names all of it.
         ControlsMissing: The runtime does not claim what is required.
     """
-    case = _Case(loaded=loaded, registry=registry, runtime=runtime_spec, workspace=workspace)
-    experts = {}
-    problems: list[Problem] = []
-    for expert in closure(loaded, expert_key):
-        names = extra_env if expert.key == expert_key else ()
-        policies = []
-        for name, skill in _skills(expert):
-            policy, found = case.skill(expert, name, skill, names)
-            policies.append(policy)
-            problems += found
-        experts[expert.key] = ExpertPolicy(expert=expert, skills=tuple(policies))
+    experts = closure(loaded, expert_key)
+    policies, problems = verdicts(
+        loaded,
+        experts,
+        registry=registry,
+        runtime_spec=runtime_spec,
+        workspace=workspace,
+        extra_env={expert_key: tuple(extra_env)},
+    )
     if problems:
         raise PolicyError("\n".join(str(problem) for problem in problems), hint="Nothing was started.")
-    decision = Decision(root=expert_key, runtime=runtime_spec.name, experts=experts)
+    decision = Decision(root=expert_key, runtime=runtime_spec.name, claims=runtime_spec.claims, experts=policies)
     for policy in decision.skills:
         missing = policy.required - runtime_spec.claims
         if missing:
             raise ControlsMissing(runtime=runtime_spec.name, skill=policy.skill, missing=tuple(missing))
     return decision
+
+
+def verdicts(
+    loaded: Loaded,
+    experts: Sequence[ExpertConfig],
+    *,
+    registry: Registry,
+    runtime_spec: RuntimeSpec,
+    workspace: Path,
+    extra_env: Mapping[str, Sequence[str]] | None = None,
+) -> tuple[dict[str, ExpertPolicy], tuple[Problem, ...]]:
+    """The policies of these Experts by key, and everything that they ask for and may not have.
+
+    With a single problem none of the policies may be used; `decide` holds to that.
+
+    Raises:
+        PolicyError: A plugin failed to give its rules.
+    """
+    case = _Case(loaded=loaded, registry=registry, runtime=runtime_spec, workspace=workspace)
+    policies = {}
+    problems: list[Problem] = []
+    for expert in experts:
+        skills = []
+        for name, skill in _skills(expert):
+            policy, found = case.skill(expert, name, skill, (extra_env or {}).get(expert.key, ()))
+            skills.append(policy)
+            problems += found
+        policies[expert.key] = ExpertPolicy(expert=expert, skills=tuple(skills))
+    return policies, tuple(problems)
 
 
 def secret_values(decision: Decision, host_env: HostEnv, provider_env: Mapping[str, str]) -> dict[str, str]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from perstack_proxy.patterns import DomainPattern, PatternError, parse
+
 from perstack.errors import PolicyError, Problem
 from perstack.skill_policy import EgressGrant
 from perstack.specs import EgressRule
-from perstack_proxy.patterns import DomainPattern, PatternError, parse
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

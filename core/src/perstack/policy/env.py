@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+
+from perstack_proxy.envnames import SAFE_NAMES, is_valid_name, protected_reason
 
 from perstack.config.environment import HostEnv
 from perstack.errors import ConfigError, Problem
 from perstack.skill_policy import BUILT_IN, Control, EnvGrant, Origin, SkillPolicy
 from perstack.specs import EnvRule, ProviderSpec
-from perstack_proxy.envnames import SAFE_NAMES, is_valid_name, protected_reason
 
 PROXY_NAMES = frozenset(SAFE_NAMES[5:])
 """Safe names that say where traffic goes; where a runtime enforces the network, it sets them itself."""

@@ -56,7 +56,7 @@ def required_controls(runtime: str, policy: PolicyTable) -> frozenset[Control]:
 
 def _filled(table: LimitsTable, defaults: Limits) -> Limits:
     return Limits(
-        memory=grammar.size(table.memory) if table.memory is not None else defaults.memory,
+        memory=grammar.size_bytes(table.memory) if table.memory is not None else defaults.memory,
         cpus=table.cpus if table.cpus is not None else defaults.cpus,
         pids=table.pids if table.pids is not None else defaults.pids,
     )

@@ -1,0 +1,48 @@
+"""``perstack explain EXPERT``: what each skill may do, decided as for a run, with the origin of every entry."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from perstack_proxy.sanitise import sanitise_line
+
+from perstack.cli.project import add_project_options, open_with
+from perstack.errors import ExitCode
+
+SUMMARY = "Show what each skill of an Expert may do, and why"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``perstack explain``."""
+    parser.add_argument("expert", metavar="EXPERT", help="key of the Expert in perstack.toml")
+    parser.add_argument("--workspace", metavar="DIR", default=".", help="workspace of the run (default: this one)")
+    parser.add_argument(
+        "--env", metavar="NAME", action="append", default=[], help="further variable for the Expert's skills"
+    )
+    add_project_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the decision; one that refuses the run is an error, as it is for the run."""
+    loaded, registry = open_with(args)
+
+    from perstack.policy.decide import decide
+    from perstack.policy.explain import as_json, as_text
+    from perstack.policy.validate import chosen_runtime
+
+    decision = decide(
+        loaded,
+        args.expert,
+        registry=registry,
+        runtime_spec=chosen_runtime(loaded, registry),
+        workspace=Path(args.workspace).resolve(),
+        extra_env=args.env,
+    )
+    if args.json:
+        print(json.dumps(as_json(decision), indent=2))
+    else:
+        for line in as_text(decision):
+            print(sanitise_line(line))
+    return ExitCode.COMPLETED

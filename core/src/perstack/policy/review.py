@@ -1,0 +1,269 @@
+"""What a person should look at before an Expert runs: the checklist of the security requirement, as findings.
+
+Each finding has a code that keeps its meaning, and an id that changes when what was found changes: an accepted
+finding does not cover what somebody puts in its place later.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from perstack_proxy import patterns
+
+from perstack.config.loading import Loaded
+from perstack.config.models import BASE_SKILL, ExpertConfig, McpSkill, RequiredEnv, SkillConfig, SseSkill, StdioSkill
+from perstack.policy import base_skill, commands, env
+from perstack.policy.limits import LOCAL_RUNTIME
+from perstack.policy.packages import packages, program
+from perstack.skill_policy import Origin
+
+if TYPE_CHECKING:
+    from perstack.specs import ProviderSpec
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Code:
+    """A kind of finding. `accept` says whether a person has to accept it before a review passes."""
+
+    code: str
+    summary: str
+    accept: bool = True
+
+
+CODES: Mapping[str, Code] = {
+    code.code: code
+    for code in (
+        Code(code="CMD001", summary="a command is started", accept=False),
+        Code(code="CMD002", summary="a command runs code that stands in the file"),
+        Code(code="CMD003", summary="another command takes the place of the base tools"),
+        Code(code="PKG001", summary="a package has no exact version, so each start may run other code"),
+        Code(code="PKG002", summary="a package has an exact version", accept=False),
+        Code(code="PKG003", summary="a package comes from outside of its registry"),
+        Code(code="IMG001", summary="an image has no digest, so each start may run other code"),
+        Code(code="ENV001", summary="a skill gets a variable", accept=False),
+        Code(code="ENV002", summary="several skills get the same variable"),
+        Code(code="ENV003", summary="nothing says what a variable is for"),
+        Code(code="ENV004", summary="a skill gets the key of a model provider"),
+        Code(code="ENV005", summary="a file holds variables", accept=False),
+        Code(code="NET001", summary="a skill may reach a host", accept=False),
+        Code(code="NET002", summary="a skill may reach every host below a name"),
+        Code(code="NET003", summary="a wildcard covers hosts of unrelated parties"),
+        Code(code="NET004", summary="a wildcard covers a whole registry of names"),
+        Code(code="NET005", summary="a name can look like another one"),
+        Code(code="NET006", summary="a skill runs on another machine"),
+        Code(code="DEL001", summary="an Expert can delegate", accept=False),
+        Code(code="LLM001", summary="the project says where the model provider's key goes"),
+        Code(code="LLM002", summary="the project holds headers for the model provider, where secrets do not belong"),
+        Code(code="API001", summary="the project names another registry of Experts"),
+        Code(code="RUN001", summary="the project chooses a runtime without isolation"),
+        Code(code="RUN002", summary="a job ends after so many steps", accept=False),
+    )
+}
+"""Every finding that a review can make."""
+
+_SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh", "fish", "cmd", "powershell", "pwsh"})
+_INLINE = {"python": "-c", "python3": "-c", "node": "-e", "bun": "-e", "ruby": "-e", "perl": "-e", "php": "-r"}
+_MARKERS = {
+    patterns.WILDCARD: "NET002",
+    patterns.SHARED_HOST: "NET003",
+    patterns.WHOLE_TLD: "NET004",
+    patterns.PUNYCODE: "NET005",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """One thing to look at.
+
+    Attributes:
+        message: What was found, naming it.
+        where: The skill, as ``EXPERT/SKILL``; the Expert; or empty for the project.
+        accepted: Whether nothing is left to do: it needs no acceptance, or has it.
+    """
+
+    code: Code
+    message: str
+    where: str
+    origin: Origin
+    accepted: bool = field(default=False)
+
+    @property
+    def id(self) -> str:
+        """Names this finding, its place and what was found: ``CODE:DIGEST``."""
+        text = f"{self.code.code}\n{self.where}\n{self.message}"
+        return f"{self.code.code}:{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def review(
+    loaded: Loaded,
+    experts: Sequence[ExpertConfig],
+    *,
+    providers: Collection[ProviderSpec] = (),
+    accepted: Collection[str] = (),
+) -> tuple[Finding, ...]:
+    """Every finding about these Experts and about the project, project first.
+
+    Args:
+        loaded: The configuration.
+        experts: The Experts to look at, delegates included.
+        providers: Installed model providers, whose keys are watched for.
+        accepted: Ids that are accepted besides those of the user's own settings.
+    """
+    known = {*accepted, *loaded.project.policy.accept}
+    case = _Case(loaded=loaded, keys=env.provider_keys(providers), asked=_asked(experts))
+    findings = [*case.project(), *(finding for expert in experts for finding in case.expert(expert))]
+    return tuple(
+        Finding(
+            code=found.code,
+            message=found.message,
+            where=found.where,
+            origin=found.origin,
+            accepted=not found.code.accept or found.id in known,
+        )
+        for found in findings
+    )
+
+
+def _asked(experts: Sequence[ExpertConfig]) -> Mapping[str, Sequence[str]]:
+    """Which skills ask for each of the host's variables."""
+    asked = defaultdict(list)
+    for expert in experts:
+        for name, skill in expert.skills.items():
+            if isinstance(skill, StdioSkill):
+                for entry in skill.required_env:
+                    asked[entry.host_name].append(f"{expert.key}/{name}")
+    return asked
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Case:
+    """One review: what is the same for all Experts."""
+
+    loaded: Loaded
+    keys: Collection[str]
+    asked: Mapping[str, Sequence[str]]
+
+    def project(self) -> Iterator[Finding]:
+        """Findings that concern every Expert."""
+        project, origins = self.loaded.project, self.loaded.origins
+        provider = project.provider
+        if provider is not None:
+            for key, code, message in (
+                ("baseUrl", "LLM001", f"requests to the model go to {provider.setting.get('baseUrl')}"),
+                ("headers", "LLM002", "headers for the model's server stand in the file"),
+            ):
+                path = ("provider", "setting", key)
+                if key in provider.setting and self._by_project(path):
+                    yield _finding(code, message, "", origins.at(*path))
+        if project.perstack_api_base_url and self._by_project(("perstackApiBaseUrl",)):
+            message = f"the registry would be {project.perstack_api_base_url}; this version asks none"
+            yield _finding("API001", message, "", origins.at("perstackApiBaseUrl"))
+        if project.runtime == LOCAL_RUNTIME and self._by_project(("runtime",)):
+            message = "skills would run as you, with your files and your network"
+            yield _finding("RUN001", message, "", origins.at("runtime"))
+        for name, origin in self.loaded.host_env.origins.items():
+            if name.endswith("_BASE_URL") and origin.line is not None:
+                yield _finding("LLM001", f"{name} comes from an env file", "", origin)
+        yield _finding("RUN002", f"maxSteps is {project.max_steps}", "", origins.at("maxSteps"))
+        yield from self._env_files()
+
+    def expert(self, expert: ExpertConfig) -> Iterator[Finding]:
+        """Findings about one Expert and its skills."""
+        for position, delegate in enumerate(expert.delegates):
+            origin = self.loaded.origins.at("experts", expert.key, "delegates", position)
+            yield _finding("DEL001", f"delegates to {delegate}", expert.key, origin)
+        for name, skill in expert.skills.items():
+            place = _Place(self.loaded, expert.key, name)
+            if isinstance(skill, StdioSkill):
+                yield from self._command(place, skill)
+                for position, entry in enumerate(skill.required_env):
+                    yield from self._variable(place, entry, position)
+            if isinstance(skill, SseSkill):
+                yield place.finding("NET006", f"the skill runs at {skill.endpoint}", "endpoint")
+            if isinstance(skill, McpSkill):
+                yield from _domains(place, skill)
+
+    def _command(self, place: _Place, skill: StdioSkill) -> Iterator[Finding]:
+        if base_skill.is_bundled(place.skill, skill):
+            return
+        argv = commands.argv(skill)
+        line = shlex.join(argv)
+        yield place.finding("CMD001", f"runs {line}", "command")
+        if place.skill == BASE_SKILL:
+            yield place.finding("CMD003", f"runs {line} as the base tools", "command")
+        if program(argv) in _SHELLS or _INLINE.get(program(argv).rstrip("0123456789.")) in argv:
+            yield place.finding("CMD002", f"runs the code in {line}", "command")
+        found = packages(argv)
+        key = "packageName" if skill.package_name is not None else "args"
+        if found is not None and not found:
+            yield place.finding("PKG001", f"{line} names no package that could be checked", key)
+        for package in found or ():
+            if package.elsewhere:
+                yield place.finding("PKG003", f"{package.spec} is fetched from there", key)
+            elif package.version is None:
+                yield place.finding("PKG001", f"{package.spec} has no exact version", key)
+            else:
+                yield place.finding("PKG002", f"{package.spec} is version {package.version}, without a hash", key)
+        if skill.image is not None and "@sha256:" not in skill.image:
+            yield place.finding("IMG001", f"{skill.image} has no digest", "image")
+
+    def _variable(self, place: _Place, entry: RequiredEnv, position: int) -> Iterator[Finding]:
+        path = ("requiredEnv", position)
+        came = "" if entry.host_name == entry.name else f" from {entry.host_name}"
+        said = f": {entry.description}" if entry.description else ""
+        yield place.finding("ENV001", f"gets {entry.name}{came}{said}", *path)
+        others = [other for other in self.asked[entry.host_name] if other != place.where]
+        if others:
+            yield place.finding("ENV002", f"{entry.host_name} goes to {', '.join(others)} as well", *path)
+        if not entry.description:
+            yield place.finding("ENV003", f"{entry.name} has no description", *path)
+        if entry.host_name in self.keys:
+            yield place.finding("ENV004", f"{entry.host_name} is the key of a model provider", *path)
+
+    def _env_files(self) -> Iterator[Finding]:
+        files = defaultdict(list)
+        for name, origin in self.loaded.host_env.origins.items():
+            if origin.line is not None:
+                files[origin.source].append(name)
+        for source, names in sorted(files.items()):
+            yield _finding("ENV005", f"{source} sets {', '.join(sorted(names))}", "", Origin(source=source))
+
+    def _by_project(self, path: tuple[str, ...]) -> bool:
+        """Whether the value at `path` comes from the project rather than from whoever runs it."""
+        origin = self.loaded.origins.at(*path)
+        return origin.source not in self.loaded.operator_sources
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A skill in the configuration."""
+
+    loaded: Loaded
+    expert: str
+    skill: str
+
+    @property
+    def where(self) -> str:
+        """The skill as findings name it."""
+        return f"{self.expert}/{self.skill}"
+
+    def finding(self, code: str, message: str, *path: str | int) -> Finding:
+        """A finding at a key of the skill's table."""
+        origin = self.loaded.origins.at("experts", self.expert, "skills", self.skill, *path)
+        return _finding(code, message, self.where, origin)
+
+
+def _domains(place: _Place, skill: SkillConfig) -> Iterator[Finding]:
+    for position, domain in enumerate(skill.allowed_domains if isinstance(skill, McpSkill) else ()):
+        markers = patterns.parse(domain, punycode=True).markers
+        for code in [_MARKERS[marker] for marker in markers] or ["NET001"]:
+            yield place.finding(code, f"may reach {domain}", "allowedDomains", position)
+
+
+def _finding(code: str, message: str, where: str, origin: Origin) -> Finding:
+    return Finding(code=CODES[code], message=message, where=where, origin=origin)
