@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from perstack.plugins.discovery import Candidate
     from perstack.plugins.records import PluginRecord
 
-SUMMARY = "List, show and check plugins"
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the actions ``list``, ``show`` and ``check``."""

@@ -182,9 +182,25 @@ class Registry:
         """The subcommand `name` of a plugin.
 
         Raises:
-            PluginError: None or several offer it; the hint says what to do.
+            PluginError: None or several offer it, or a plugin failed to say what it offers.
         """
-        return self._commands().find(name, self.records).spec
+        offers: list[Offer[CommandSpec]] = []
+        failure: PluginLoadError | None = None
+        for plugin in self.plugins:
+            for implementation in plugin.implementations:
+                if implementation.hook != "perstack_register_commands":
+                    continue
+                try:
+                    specs = implementation.collect(CommandSpec)
+                except Exception as error:  # noqa: BLE001 a plugin may raise anything
+                    failure = PluginLoadError(f"Plugin {plugin.record} failed to give its commands: {error}.")
+                    failure.__cause__ = error
+                else:
+                    offers += [Offer(plugin=plugin.record, spec=spec) for spec in specs]
+        commands = catalogue("command", offers, lambda spec: (spec.name,))
+        if failure is not None and name not in commands.offers:
+            raise failure
+        return commands.find(name, self.records).spec
 
     @property
     def sinks(self) -> tuple[EventSinkSpec, ...]:
@@ -360,11 +376,3 @@ class Registry:
 
     def _settings(self) -> Catalogue[SettingsSpec]:
         return catalogue("settings table", self._offers(SettingsSpec), lambda spec: (spec.name,))
-
-    def _commands(self) -> Catalogue[CommandSpec]:
-        offers = []
-        for plugin in self.plugins:
-            for implementation in plugin.implementations:
-                if implementation.hook == "perstack_register_commands":
-                    offers += [Offer(plugin=plugin.record, spec=spec) for spec in implementation.collect(CommandSpec)]
-        return catalogue("command", offers, lambda spec: (spec.name,))
