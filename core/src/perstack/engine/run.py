@@ -151,8 +151,8 @@ class Run:
             return False
         ending = self._ending("proceeding")
         answers = tool_message(self.state, checkpoint_id=ending["checkpoint"].id)
-        self._record(ContinueToNextStep(**self._stamp(), checkpoint=ending["checkpoint"], step=ending["step"]))
         self._record(FinishToolCall(**self._stamp(), new_messages=(answers,)))
+        self._record(ContinueToNextStep(**self._stamp(), checkpoint=ending["checkpoint"], step=ending["step"]))
         return True
 
     async def _admitted(self, calls: tuple[ToolCall, ...]) -> tuple[ToolCall, ...]:
