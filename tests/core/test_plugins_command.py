@@ -154,3 +154,25 @@ def test_check_of_a_plugin_that_does_not_load_says_why(site, plugins) -> None:
     done = plugins("check", "acme")
     assert done.returncode == ExitCode.FAILED
     assert "nowhere_at_all" in done.stdout
+
+
+def test_a_run_of_a_project_with_a_failed_guard_stops_with_its_cause(site, tmp_path) -> None:
+    canary = uuid.uuid4().hex
+    install(site, "guard", f"raise RuntimeError({canary!r})")
+    project = tmp_path / "project"
+    project.mkdir()
+    experts = '[experts.e]\ninstruction = "i"\n'
+    file = project / "perstack.toml"
+
+    def check(text: str):
+        file.write_text(text)
+        return perstack("check", home=tmp_path, cwd=project, PYTHONPATH=str(site))
+
+    without = check(experts)
+    assert without.returncode == 0, without.stderr
+    assert canary in without.stderr, "it is reported all the same"
+    for text in ('[plugins]\nrequire = ["guard"]\n', "[plugins.guard]\nstrict = true\n"):
+        stopped = check(text + experts)
+        assert stopped.returncode == ExitCode.USAGE
+        assert canary in stopped.stderr + stopped.stdout
+    assert check('[plugins]\nblock = ["guard"]\n[plugins.guard]\nstrict = true\n' + experts).returncode == 0

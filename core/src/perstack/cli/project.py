@@ -29,6 +29,7 @@ def open_with(args: argparse.Namespace) -> tuple[Loaded, Registry]:
         ConfigError: Carries every problem.
         PluginError: A required plugin did not load, or there is no such runtime.
     """
+    from perstack.cli.failures import warn
     from perstack.config.opening import open_project
 
     loaded, registry = open_project(
@@ -40,6 +41,7 @@ def open_with(args: argparse.Namespace) -> tuple[Loaded, Registry]:
         plugin_options=args.plugin_options,
     )
     args.registry = registry
+    warn(registry.warnings)
     if args.runtime:
         registry.runtime(args.runtime)
     return loaded, registry

@@ -59,12 +59,13 @@ def open_project(
 
 
 def _settings(loaded: Loaded, registry: Registry) -> tuple[dict[str, object], list[Problem]]:
-    """What each plugin makes of its table. A table whose plugin is installed and takes no part says nothing."""
+    """What each plugin makes of its table. The table of a plugin that was left out says nothing.
+
+    The table of one that failed is a problem: whoever wrote it counts on the plugin, which may be a guard.
+    """
     parsed: dict[str, object] = {}
     problems = []
-    absent = {record.name for record in registry.records} - {
-        record.name for record in registry.records if record.active
-    }
+    absent = {record.name for record in registry.records if not record.active and not record.broken}
     for name, table in loaded.project.plugins.settings.items():
         if name in absent:
             continue
