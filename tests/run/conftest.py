@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from perstack.testing.project import Project
 
 FAKE_SKILL = f'type = "mcpStdioSkill"\ncommand = "{sys.executable}"\nargs = ["-m", "perstack.testing.fake_skill"]\n'

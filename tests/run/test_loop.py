@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-
 from perstack.testing.model_server import Call, ModelServer, Turn
 from perstack.testing.project import Project
 

@@ -1,9 +1,10 @@
-"""A project in a directory of its own, and ``perstack`` run in it as a process, as a user would.
+r"""A project in a directory of its own, and ``perstack`` run in it as a process, as a user would.
 
-project = Project(tmp_path, "[experts.demo]\\ninstruction = 'Say hello.'\\n")
-with ModelServer([Turn(text="hello")]) as server:
-    result = project.run("demo", "greet", server=server)
-assert result.answer == "hello"
+Example:
+    project = Project(tmp_path, "[experts.demo]\ninstruction = 'Greet.'")
+    with ModelServer([Turn(text="hello")]) as server:
+        result = project.run("demo", "greet", server=server)
+    assert result.answer == "hello"
 """
 
 from __future__ import annotations

@@ -1,0 +1,115 @@
+"""How a run ends: exit codes, budgets, failures of the model, signals."""
+
+from __future__ import annotations
+
+import json
+import signal
+
+import pytest
+from perstack.testing.model_server import Call, Gate, ModelServer, Refuse, Stall, Turn
+from perstack.testing.project import Project, result_of
+
+MORE = Turn(calls=[Call("listDirectory", {"path": "."})], times=None)
+
+
+def test_T17_Q10_a_model_that_never_stops_is_stopped_at_exactly_max_steps(project: Project) -> None:
+    with ModelServer([MORE]) as server:
+        result = project.run("demo", "Go.", "--max-steps", "3", server=server)
+    assert result.exit_code == 3
+    assert len(server.requests) == 3
+    assert result.values("stopRunByExceededMaxSteps", "checkpoint", "status") == ("stoppedByExceededMaxSteps",)
+    assert len(result.of("finishToolExecution")) == 3, "the last step's calls are served too"
+
+
+def test_W_06_a_failed_run_exits_with_2(project: Project) -> None:
+    with ModelServer([Turn(fault=Refuse(status=401, message="bad key"))]) as server:
+        result = project.run("demo", "Go.", server=server)
+    assert result.exit_code == 2
+    assert result.values("stopRunByError", "error", "statusCode") == (401,)
+
+
+def test_W_31_the_reason_of_a_failure_is_in_the_stored_checkpoint(project: Project) -> None:
+    with ModelServer([Turn(fault=Refuse(status=400, message="REASON-5e"))]) as server:
+        result = project.run("demo", "Go.", server=server)
+    (journal,) = (project.state / "jobs" / result.job_id).glob("journal.jsonl")
+    assert "REASON-5e" in journal.read_text()
+    assert (
+        result.one("stopRunByError")["checkpoint"] == json.loads(json.dumps(result.one("stopRunByError")))["checkpoint"]
+    )
+
+
+def test_W_17_a_failure_that_passes_is_retried_outside_of_the_conversation(project: Project) -> None:
+    busy = Turn(fault=Refuse(status=429, headers={"Retry-After": "0"}), times=2)
+    with ModelServer([busy, Turn(text="done")]) as server:
+        result = project.run("demo", "Go.", server=server)
+    assert (result.exit_code, result.answer) == (0, "done")
+    assert result.values("retry", "attempt") == (1, 2)
+    assert result.values("startGeneration", "stepNumber") == (1,), "retries cost no steps"
+    assert server.requests[0].body["messages"] == server.requests[2].body["messages"]
+
+
+def test_W_17_there_is_one_layer_of_retries(project: Project) -> None:
+    with ModelServer([Turn(fault=Refuse(status=503, headers={"Retry-After": "0"}), times=None)]) as server:
+        result = project.run("demo", "Go.", "--max-retries", "2", server=server)
+    assert result.exit_code == 2
+    assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)])
+def test_W_55_a_signal_leaves_a_checkpoint_and_its_own_exit_code(
+    project: Project, number: signal.Signals, code: int
+) -> None:
+    gate = Gate()
+    with ModelServer([Turn(text="never", fault=Stall(gate=gate))]) as server:
+        process = project.start(*project.run_args("demo", "Go."), server=server)
+        server.wait_requests(1)
+        process.send_signal(number)
+        stdout, stderr = process.communicate(timeout=20)
+        gate.open()
+    result = result_of(process.returncode, stdout, stderr)
+    assert result.exit_code == code
+    assert result.values("stopRunByCancellation", "checkpoint", "status") == ("cancelled",)
+    with ModelServer([Turn(text="back again")]) as server:
+        resumed = project.run("demo", "Go on.", "--continue", server=server)
+    assert (resumed.exit_code, resumed.answer) == (0, "back again")
+
+
+def test_a_generation_that_takes_too_long_is_an_error(project: Project) -> None:
+    gate = Gate()
+    with ModelServer([Turn(text="late", fault=Stall(gate=gate), times=None)]) as server:
+        result = project.run("demo", "Go.", "--timeout", "300", "--max-retries", "0", server=server)
+        gate.open()
+    assert result.exit_code == 2
+    assert result.values("stopRunByError", "error", "isRetryable") == (True,)
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["--max-steps", "10abc"], "whole number"),
+        (["--reasoning-budget", "lots"], "reasoningBudget"),
+        (["--continue", "--job-id", "x"], "--job-id"),
+        (["--resume-from", "c"], "--continue-job"),
+        (["--runtime", "warp"], "warp"),
+        (["--job-id", "../../x"], "job id"),
+        (["--workspace", "nowhere"], "nowhere"),
+    ],
+)
+def test_W_51_AO8_a_mistake_on_the_command_line_is_one_message_and_exit_code_1(
+    project: Project, args: list[str], said: str
+) -> None:
+    with ModelServer([Turn(text="done", times=None)]) as server:
+        result = project.perstack(
+            "run", "--runtime", "local", "--workspace", str(project.workspace), *args, "demo", "Go.", server=server
+        )
+        assert result.exit_code == 1, result.stderr
+        assert said in result.stderr
+        assert "Traceback" not in result.stderr
+        assert server.requests == []
+        assert project.run("demo", "Go.", server=server).exit_code == 0
+
+
+def test_an_unknown_expert_is_named_with_what_there_is(project: Project) -> None:
+    result = project.run("demmo", "Go.")
+    assert result.exit_code == 1
+    assert "did you mean 'demo'" in result.stderr.lower()
