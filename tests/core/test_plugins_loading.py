@@ -169,7 +169,7 @@ def test_a_missing_name_is_an_error_that_names_the_package_to_install(site) -> N
     registry = load_from(site)
     with pytest.raises(PluginMissing) as caught:
         registry.runtime("docker")
-    assert caught.value.hint == "pip install perstack-runtime-docker"
+    assert caught.value.hint == "pip install perstack-runtime-docker, or pass --runtime acme"
     with pytest.raises(PluginMissing) as caught:
         registry.runtime("acne")
     assert caught.value.hint == "Did you mean 'acme'?"

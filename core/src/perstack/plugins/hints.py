@@ -19,9 +19,10 @@ KNOWN_PLUGINS = frozenset(
 
 def missing_hint(kind: str, name: str, available: Iterable[str]) -> str:
     """What to do when no plugin offers the `kind` (``runtime``, ``provider``, …) called `name`."""
-    if f"{kind}-{name}" in KNOWN_PLUGINS:
-        return f"pip install perstack-{kind}-{name}"
     names = sorted(available)
+    if f"{kind}-{name}" in KNOWN_PLUGINS:
+        install = f"pip install perstack-{kind}-{name}"
+        return f"{install}, or pass --{kind} {' or '.join(names)}" if names else install
     if not names:
         return "No installed plugin offers any; see: perstack plugins list"
     from difflib import get_close_matches
