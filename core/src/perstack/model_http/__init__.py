@@ -9,6 +9,7 @@ from __future__ import annotations
 from perstack.model_http.calls import ToolCalls
 from perstack.model_http.client import Event, ModelClient, Timeouts
 from perstack.model_http.failures import cut_off, malformed, reported
+from perstack.model_http.models import effort, known_model
 from perstack.model_http.settings import base_url, header_settings, secret, text_setting
 
 __all__ = [
@@ -18,7 +19,9 @@ __all__ = [
     "ToolCalls",
     "base_url",
     "cut_off",
+    "effort",
     "header_settings",
+    "known_model",
     "malformed",
     "reported",
     "secret",

@@ -16,8 +16,8 @@ from perstack_provider_anthropic.stream import MessagesAnswer
 
 PROVIDER = "anthropic"
 DEFAULT_URL = "https://api.anthropic.com"
-API_VERSION = "2023-06-01"
-"""The format's version; the vendor has kept this one since."""
+API_VERSION = "2026-10-21"
+"""The format's version, the same that the vendor's SDK asks for."""
 
 
 class MessagesProvider:

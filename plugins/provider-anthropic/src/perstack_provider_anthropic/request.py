@@ -22,9 +22,11 @@ from perstack.messages import (
     ToolResultPart,
     text_of,
 )
+from perstack.model_http import effort, known_model
 from perstack.protocols import GenerateRequest
 from perstack.specs import ModelInfo
 
+from perstack_provider_anthropic.models import TAKES_BUDGET
 from perstack_provider_anthropic.signatures import REDACTED, THINKING
 
 OUTPUT_TOKENS = 8_192
@@ -37,7 +39,7 @@ CACHED: JsonObject = {"type": "ephemeral"}
 
 def messages_body(request: GenerateRequest, models: Mapping[str, ModelInfo]) -> JsonObject:
     """The request's body. Its cache marks stand on the last tool, the system prompt and the newest message."""
-    known = models.get(request.model)
+    known = known_model(models, request.model)
     limit = request.max_output_tokens or (known and known.max_output) or OUTPUT_TOKENS
     body: JsonObject = {"model": request.model, "max_tokens": limit}
     system = "\n".join(text_of(m.contents) for m in request.messages if isinstance(m, InstructionMessage))
@@ -48,10 +50,18 @@ def messages_body(request: GenerateRequest, models: Mapping[str, ModelInfo]) -> 
         tools[-1]["cache_control"] = CACHED
         body["tools"] = [*tools]
     body["messages"] = [*_marked(_messages(request.messages))]
-    budget = thinking_budget(request.reasoning_tokens, limit)
-    if budget and (known is None or known.reasoning) and not _continues_unsigned(request.messages):
-        body["thinking"] = {"type": "enabled", "budget_tokens": budget}
+    if (known is None or known.reasoning) and not _continues_unsigned(request.messages):
+        body.update(_thinking_wish(request.model, request.reasoning_tokens, limit))
     return {**body, "stream": True}
+
+
+def _thinking_wish(model: str, tokens: int, limit: int) -> JsonObject:
+    budget = thinking_budget(tokens, limit)
+    if not budget:
+        return {}
+    if model.startswith(TAKES_BUDGET):
+        return {"thinking": {"type": "enabled", "budget_tokens": budget}}
+    return {"thinking": {"type": "adaptive", "display": "summarized"}, "output_config": {"effort": effort(tokens)}}
 
 
 def thinking_budget(wanted: int, limit: int) -> int:

@@ -21,13 +21,11 @@ from perstack.messages import (
     UserMessage,
     text_of,
 )
+from perstack.model_http import effort, known_model
 from perstack.protocols import GenerateRequest
 
 from perstack_provider_openai.profiles import Profile
 
-LOW_TOKENS = 2_048
-MEDIUM_TOKENS = 5_000
-"""The largest reasoning budgets that count as low and as medium effort. The original's figures."""
 SOUNDS = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3"}
 
 
@@ -41,17 +39,18 @@ def chat_body(request: GenerateRequest, profile: Profile) -> JsonObject:
         body["tools"] = [_tool(tool) for tool in request.tools]
     if request.max_output_tokens is not None:
         body[profile.output_limit] = request.max_output_tokens
-    known = profile.models.get(request.model)
-    if request.reasoning_tokens > 0 and profile.effort and (known is None or known.reasoning):
-        body["reasoning_effort"] = effort(request.reasoning_tokens)
+    wish = _effort(request, profile)
+    if wish:
+        body["reasoning_effort"] = wish
     return {**body, "stream": True, "stream_options": {"include_usage": True}}
 
 
-def effort(tokens: int) -> str:
-    """A reasoning budget in tokens as one of the format's levels."""
-    if tokens <= LOW_TOKENS:
-        return "low"
-    return "medium" if tokens <= MEDIUM_TOKENS else "high"
+def _effort(request: GenerateRequest, profile: Profile) -> str | None:
+    if request.tools and request.model.startswith(profile.no_effort_with_tools):
+        return "none"  # without a word they reason, and then refuse the tools
+    known = known_model(profile.models, request.model)
+    able = profile.effort and (known is None or known.reasoning)
+    return effort(request.reasoning_tokens) if able and request.reasoning_tokens > 0 else None
 
 
 def _tool(tool: ToolDefinition) -> JsonObject:

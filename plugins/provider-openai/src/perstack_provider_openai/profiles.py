@@ -26,6 +26,7 @@ class Profile:
         api_path: Replaces the path of a configured base URL that names only the server (``/`` or ``/api``).
         output_limit: The field that limits the answer's tokens.
         effort: Whether a reasoning effort can be asked for.
+        no_effort_with_tools: Beginnings of the names of models that take tools only if they do not reason.
         models: What is known of its models.
     """
 
@@ -40,6 +41,7 @@ class Profile:
     api_path: str = ""
     output_limit: str = "max_tokens"
     effort: bool = True
+    no_effort_with_tools: tuple[str, ...] = ()
     models: Mapping[str, ModelInfo] = field(default_factory=dict)
 
 
@@ -61,6 +63,8 @@ OPENAI = Profile(
     },
     unsent_settings=frozenset({"name"}),
     output_limit="max_completion_tokens",
+    # These models reason before a tool call in the vendor's other format (Responses) only.
+    no_effort_with_tools=("gpt-5.2", "gpt-5.3", "gpt-5.4", "gpt-5.5", "gpt-5.6", "gpt-6"),
     models={
         "gpt-5": GPT_5,
         "gpt-5-mini": GPT_5,

@@ -1,0 +1,159 @@
+"""What is sent to Anthropic, beyond what the SDK's oracle shows."""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import pytest
+from model_conversation import PNG, TOOLS, conversation
+from perstack.messages import (
+    ExpertMessage,
+    FilePart,
+    ImagePart,
+    InstructionMessage,
+    JsonObject,
+    TextPart,
+    ThinkingPart,
+    ToolCallPart,
+    ToolMessage,
+    ToolResultPart,
+    UserMessage,
+)
+from perstack.protocols import GenerateRequest
+from perstack.testing.answers import question
+from perstack_provider_anthropic.models import MODELS
+from perstack_provider_anthropic.request import messages_body, thinking_budget
+
+MODEL = "claude-sonnet-4-5"
+
+
+def body(request: GenerateRequest) -> JsonObject:
+    return messages_body(request, MODELS)
+
+
+def say(text: str, *, id: str = "u") -> UserMessage:
+    return UserMessage(id=id, contents=(TextPart(text=text),))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "limit", "budget"),
+    [
+        (0, 64_000, 0),
+        (1, 64_000, 1024),
+        (5000, 64_000, 5000),
+        (90_000, 64_000, 32_000),
+        (5000, 1500, 1024),
+        (5000, 1024, 0),
+    ],
+)
+def test_W_58_a_budget_is_above_the_vendors_least_and_below_the_answers_limit(
+    wanted: int, limit: int, budget: int
+) -> None:
+    assert thinking_budget(wanted, limit) == budget
+
+
+def test_W_58_no_thinking_goes_to_a_model_that_has_none() -> None:
+    assert "thinking" in body(question(model=MODEL, reasoning_tokens=2048))
+    assert "thinking" in body(question(model="nobody-knows", reasoning_tokens=2048))
+    assert "thinking" not in body(question(model="claude-3-5-haiku-latest", reasoning_tokens=2048))
+    assert "thinking" not in body(question(model=MODEL, reasoning_tokens=0))
+
+
+@pytest.mark.parametrize("model", ["claude-opus-4-1-20250805", "claude-sonnet-4-5-20250929", "claude-haiku-4-5"])
+def test_W_58_models_of_the_fourth_generation_get_a_budget(model: str) -> None:
+    sent = body(question(model=model, reasoning_tokens=5000))
+    assert sent["thinking"] == {"type": "enabled", "budget_tokens": 5000}
+    assert "output_config" not in sent
+
+
+@pytest.mark.parametrize("model", ["claude-opus-4-6", "claude-sonnet-5", "claude-opus-5-5", "claude-of-the-future"])
+def test_W_58_later_models_get_an_effort_since_they_refuse_a_budget(model: str) -> None:
+    sent = body(question(model=model, reasoning_tokens=5000))
+    assert sent["thinking"] == {"type": "adaptive", "display": "summarized"}
+    assert sent["output_config"] == {"effort": "medium"}
+
+
+def test_the_answers_limit_is_the_requests_or_the_models_or_a_cautious_one() -> None:
+    assert body(question(model=MODEL, max_output_tokens=77))["max_tokens"] == 77
+    assert body(question(model=MODEL))["max_tokens"] == MODELS[MODEL].max_output
+    assert body(question(model="nobody-knows"))["max_tokens"] == 8192
+
+
+def unmarked(value: object) -> object:
+    """The body without its cache marks, which are no part of what is cached."""
+    if isinstance(value, dict):
+        return {key: unmarked(item) for key, item in value.items() if key != "cache_control"}
+    return [unmarked(item) for item in value] if isinstance(value, list) else value
+
+
+def test_the_prefix_stays_the_same_from_step_to_step() -> None:
+    whole = conversation(signature="anthropic:proof")
+    earlier = body(question(*whole[:4], tools=TOOLS, model=MODEL))
+    later = body(question(*whole, tools=TOOLS, model=MODEL))
+    for part in ("system", "tools"):
+        assert json.dumps(earlier[part]) == json.dumps(later[part])
+        assert json.dumps(earlier[part][-1]["cache_control"]) == '{"type": "ephemeral"}'
+    head = json.dumps(unmarked(earlier["messages"])).removesuffix("]")
+    assert json.dumps(unmarked(later["messages"])).startswith(head)
+    assert later["messages"][-1]["content"][-1]["cache_control"] == {"type": "ephemeral"}
+    assert json.dumps(later).count("cache_control") == 3, "the vendor takes four marks at most"
+
+
+def test_a_body_leaves_the_conversation_and_the_tools_as_they_were() -> None:
+    request = question(*conversation(signature="anthropic:proof"), tools=TOOLS, model=MODEL)
+    before = copy.deepcopy(request)
+    assert body(request) == body(request)
+    assert request == before
+
+
+def test_reasoning_of_other_vendors_stays_with_them() -> None:
+    parts = tuple(
+        ThinkingPart(thinking=f"thought {signature}", signature=signature)
+        for signature in ("anthropic:own", "google:other", None)
+    )
+    redacted = ThinkingPart(thinking="", signature="anthropic-redacted:cipher")
+    said = ExpertMessage(id="1", contents=(*parts, redacted, TextPart(text="text")))
+    content = body(question(say("hi"), said))["messages"][1]["content"]
+    assert [block["type"] for block in content] == ["thinking", "redacted_thinking", "text"]
+    assert content[0] == {"type": "thinking", "thinking": "thought anthropic:own", "signature": "own"}
+    assert content[1] == {"type": "redacted_thinking", "data": "cipher"}
+
+
+def test_thinking_does_not_begin_between_a_call_and_its_result() -> None:
+    call = ToolCallPart(tool_call_id="a", tool_name="read", args={})
+    result = ToolMessage(id="3", contents=(ToolResultPart(tool_call_id="a", tool_name="read", contents=()),))
+    foreign = ExpertMessage(id="2", contents=(call,))
+    own = ExpertMessage(id="2", contents=(ThinkingPart(thinking="hm", signature="anthropic:proof"), call))
+    assert "thinking" in body(question(say("hi"), own, result, model=MODEL, reasoning_tokens=2048))
+    assert "thinking" not in body(question(say("hi"), foreign, result, model=MODEL, reasoning_tokens=2048))
+
+
+def test_turns_alternate_and_empty_texts_are_left_out() -> None:
+    messages = (
+        InstructionMessage(id="0", contents=(TextPart(text=" "),)),
+        say("one", id="1"),
+        say("two", id="2"),
+        ExpertMessage(id="3", contents=(TextPart(text=" \n"),)),
+        say("three", id="4"),
+    )
+    sent = body(question(*messages))
+    assert "system" not in sent
+    assert unmarked(sent["messages"]) == [
+        {"role": "user", "content": [{"type": "text", "text": text} for text in ("one", "two", "three")]}
+    ]
+
+
+def test_files_that_the_format_cannot_carry_become_text() -> None:
+    parts = (
+        FilePart(encoded_data="R3LDvMOfZQ==", mime_type="text/plain"),
+        FilePart(encoded_data="%", mime_type="text/plain"),
+        FilePart(encoded_data=PNG, mime_type="application/x-unknown"),
+        ImagePart(encoded_data=PNG, mime_type="image/tiff"),
+    )
+    content = body(question(UserMessage(id="1", contents=parts)))["messages"][0]["content"]
+    assert {block["type"] for block in content} == {"text"}
+    assert content[0]["text"] == "Grüße"
+    assert "broken" in content[1]["text"]
+    assert "application/x-unknown" in content[2]["text"]
+    assert "image/tiff" in content[3]["text"]
