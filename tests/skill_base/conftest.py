@@ -12,7 +12,6 @@ import uuid
 from pathlib import Path
 
 import pytest
-
 from perstack_proxy import jsonrpc
 from perstack_proxy.jsonrpc import Notification, Request, Response
 
@@ -47,7 +46,9 @@ class Server:
         self._splitter = jsonrpc.LineSplitter(jsonrpc.CLIENT_LIMITS.line_bytes)
         self._answers = {}
         self._next = 0
-        self.request("initialize", protocolVersion="2025-11-25", capabilities={}, clientInfo={"name": "t", "version": "1"})
+        self.request(
+            "initialize", protocolVersion="2025-11-25", capabilities={}, clientInfo={"name": "t", "version": "1"}
+        )
         self.notify("notifications/initialized")
 
     def write(self, data):

@@ -31,6 +31,18 @@ FILE_TOOLS = {
 ON_THE_LINK_ITSELF = {"getFileInfo", "deleteFile"}
 
 
+WALK = (
+    "import perstack_skill_base.beneath as b; b.open_by_kernel = lambda root, parts: None; "
+    "from perstack_skill_base.server import main; main()"
+)
+
+
+@pytest.fixture(params=["kernel", "walk"])
+def server(request, launch, workspace):
+    """The server with `openat2`, and as it runs where the kernel has no such call."""
+    return launch(workspace) if request.param == "kernel" else launch(workspace, command=[sys.executable, "-c", WALK])
+
+
 @pytest.fixture
 def links(workspace, outside):
     """One link of each kind, by the path that leads through it to the canary or its folder."""
@@ -54,7 +66,7 @@ def links(workspace, outside):
         "folder/new.txt",
         "chain/secret.txt",
         f"magic{outside.file}",
-        "cwd/../outside/secret.txt",
+        "cwd/new.txt",
     ]
 
 
@@ -126,7 +138,17 @@ def test_one_dangling_or_escaping_link_does_not_spoil_a_list(server, workspace, 
 
 @pytest.mark.parametrize(
     "path",
-    ["..", "../outside/secret.txt", "/etc/passwd", "//etc/passwd", "a/../../outside/secret.txt", "/", "~", "~/x", "~/../x"],
+    [
+        "..",
+        "../outside/secret.txt",
+        "/etc/passwd",
+        "//etc/passwd",
+        "a/../../outside/secret.txt",
+        "/",
+        "~",
+        "~/x",
+        "~/../x",
+    ],
 )
 def test_O4_a_path_that_leaves_the_workspace_is_denied(server, outside, path):
     for tool in ("readTextFile", "listDirectory", "getFileInfo"):
@@ -190,16 +212,18 @@ def test_AF3_the_workspace_itself_is_never_a_target(server, workspace, path):
 
 def test_AF5_a_hard_linked_file_is_not_written(server, workspace, outside):
     os.link(outside.file, workspace / "hard")
-    (workspace / "plain").write_text(outside.canary)
     for tool in ("writeTextFile", "appendTextFile", "editTextFile"):
+        (workspace / "plain").write_text(outside.canary)
         kind, message = server.refused(tool, path="hard", **FILE_TOOLS[tool])
         assert kind == "AccessDenied"
         assert "hard links" in message
-        server.ok(tool, path="plain", **FILE_TOOLS[tool] if tool != "editTextFile" else {"oldText": "p", "newText": "q"})
+        server.ok(tool, path="plain", **FILE_TOOLS[tool])
     assert outside.file.read_text() == outside.canary
 
 
-@pytest.mark.parametrize("tool", ["readTextFile", "readImageFile", "readPdfFile", "writeTextFile", "appendTextFile", "editTextFile"])
+@pytest.mark.parametrize(
+    "tool", ["readTextFile", "readImageFile", "readPdfFile", "writeTextFile", "appendTextFile", "editTextFile"]
+)
 def test_AF6_a_fifo_socket_or_device_is_an_error_at_once(server, workspace, tool, monkeypatch):
     os.mkfifo(workspace / "fifo")
     monkeypatch.chdir(workspace)  # a socket's path is at most 108 characters
@@ -264,7 +288,9 @@ def exchanging():
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="renameat2 exchanges in one step")
-def test_O2_O5_AF4_a_parent_or_file_that_becomes_a_link_meanwhile_is_not_followed(server, workspace, outside, exchanging):
+def test_O2_O5_AF4_a_parent_or_file_that_becomes_a_link_meanwhile_is_not_followed(
+    server, workspace, outside, exchanging
+):
     (workspace / "d").mkdir()
     (workspace / "link").symlink_to(outside.path)
     (workspace / "f").write_text("own")
@@ -272,8 +298,11 @@ def test_O2_O5_AF4_a_parent_or_file_that_becomes_a_link_meanwhile_is_not_followe
     parents, files = exchanging(workspace, "d", "link"), exchanging(workspace, "f", "to-file")
     outcomes = {"d": set(), "f": set()}
     deadline = time.monotonic() + 60
+    calls = 0
     while time.monotonic() < deadline and (
-        min(parents(), files()) < 1_000 or not all({None, "AccessDenied"} <= seen for seen in outcomes.values())
+        calls < 600
+        or min(parents(), files()) < 1_000
+        or not all({None, "AccessDenied"} <= seen for seen in outcomes.values())
     ):
         for tool, arguments in (
             ("writeTextFile", {"path": "d/new", "text": "pwned"}),
@@ -284,8 +313,10 @@ def test_O2_O5_AF4_a_parent_or_file_that_becomes_a_link_meanwhile_is_not_followe
             ("appendTextFile", {"path": "f", "text": "pwned"}),
         ):
             result = server.call(tool, **arguments)
+            calls += 1
             outcomes[arguments["path"][0]].add(result.data.get("error"))
             assert outside.canary not in repr(result.wire)
+    assert calls >= 600
     assert min(parents(), files()) >= 1_000
     assert all({None, "AccessDenied"} <= seen for seen in outcomes.values()), outcomes  # both states were really met
     assert outside.untouched()

@@ -97,7 +97,8 @@ def test_AF14_parallel_edits_of_one_file_are_all_in_it(server, workspace):
     file = workspace / "f"
     file.write_text("".join(f"<{number:02}>\n" for number in range(50)))
     idents = [
-        server.begin("editTextFile", path="f", oldText=f"<{number:02}>", newText=f"[{number:02}]") for number in range(50)
+        server.begin("editTextFile", path="f", oldText=f"<{number:02}>", newText=f"[{number:02}]")
+        for number in range(50)
     ]
     for ident in idents:
         assert not server.finish(ident).is_error
@@ -113,7 +114,12 @@ def test_a_file_over_the_limit_is_refused(server, workspace):
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(before=st.text(max_size=30), old=st.text(min_size=1, max_size=10), new=st.text(max_size=10), after=st.text(max_size=30))
+@given(
+    before=st.text(max_size=30),
+    old=st.text(min_size=1, max_size=10),
+    new=st.text(max_size=10),
+    after=st.text(max_size=30),
+)
 def test_AF14_any_unique_text_is_replaced_exactly(server, workspace, before, old, new, after):
     text = before + old + after
     (workspace / "f").write_bytes(text.encode())

@@ -12,10 +12,20 @@ import pytest
 
 PRINT_ENV = "import json, os; print(json.dumps(dict(os.environ)))"
 PRINT_ARGV = "import json, sys; print(json.dumps(sys.argv[1:]))"
-REQUIRED = (
-    "PATH HOME SHELL NODE_PATH LD_PRELOAD LD_LIBRARY_PATH DYLD_INSERT_LIBRARIES DYLD_LIBRARY_PATH NODE_OPTIONS "
-    "PYTHONPATH PERL5LIB RUBYLIB"
-).split()
+REQUIRED = [
+    "PATH",
+    "HOME",
+    "SHELL",
+    "NODE_PATH",
+    "LD_PRELOAD",
+    "LD_LIBRARY_PATH",
+    "DYLD_INSERT_LIBRARIES",
+    "DYLD_LIBRARY_PATH",
+    "NODE_OPTIONS",
+    "PYTHONPATH",
+    "PERL5LIB",
+    "RUBYLIB",
+]
 
 
 def python(server, code, *args, **arguments):
@@ -46,7 +56,18 @@ def test_AX12_a_failure_tells_exit_code_and_signal_apart(server):
 
 
 def test_X1_shell_metacharacters_arrive_verbatim(server, workspace):
-    words = ["; touch pwned", "$(touch pwned)", "`touch pwned`", "| touch pwned", "a\nb", "'\"\\", "*", "$HOME", "", "-x"]
+    words = [
+        "; touch pwned",
+        "$(touch pwned)",
+        "`touch pwned`",
+        "| touch pwned",
+        "a\nb",
+        "'\"\\",
+        "*",
+        "$HOME",
+        "",
+        "-x",
+    ]
     result = python(server, PRINT_ARGV, *words)
     assert json.loads(result["stdout"]) == words
     assert not (workspace / "pwned").exists()
@@ -71,7 +92,7 @@ def test_X2_shell_initialisation_has_no_effect(launch, workspace, canary, name):
 
 @pytest.mark.parametrize("name", REQUIRED)
 def test_V3_X3_a_protected_name_is_dropped_in_any_case_and_reported(server, canary, name):
-    spellings = {spelling: canary for spelling in (name, name.lower(), name.title())}
+    spellings = dict.fromkeys((name, name.lower(), name.title()), canary)
     result = python(server, PRINT_ENV, env={**spellings, "MY_OWN": canary})
     environment = json.loads(result["stdout"])
     assert [key for key, value in environment.items() if value == canary] == ["MY_OWN"]
@@ -89,7 +110,13 @@ def test_V4_a_program_or_library_in_the_workspace_is_not_run_by_a_variable(serve
     fake.chmod(0o755)
     (workspace / "sitecustomize.py").write_text(f"print('{canary}')\n")
     folder = str(workspace)
-    variables = {"PATH": folder, "Path": folder, "PYTHONPATH": folder, "LD_LIBRARY_PATH": folder, "LD_PRELOAD": f"{folder}/ls"}
+    variables = {
+        "PATH": folder,
+        "Path": folder,
+        "PYTHONPATH": folder,
+        "LD_LIBRARY_PATH": folder,
+        "LD_PRELOAD": f"{folder}/ls",
+    }
     assert canary not in server.ok("exec", command="ls", env=variables)["output"]
     assert canary not in python(server, "pass", env=variables)["output"]
     assert canary in server.ok("exec", command="./ls")["output"]

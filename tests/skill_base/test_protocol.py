@@ -7,10 +7,25 @@ import signal
 
 import pytest
 
-NAMES = (
-    "attemptCompletion todo clearTodo exec getFileInfo healthCheck readTextFile readImageFile readPdfFile writeTextFile "
-    "appendTextFile editTextFile moveFile deleteFile listDirectory createDirectory deleteDirectory"
-).split()
+NAMES = [
+    "attemptCompletion",
+    "todo",
+    "clearTodo",
+    "exec",
+    "getFileInfo",
+    "healthCheck",
+    "readTextFile",
+    "readImageFile",
+    "readPdfFile",
+    "writeTextFile",
+    "appendTextFile",
+    "editTextFile",
+    "moveFile",
+    "deleteFile",
+    "listDirectory",
+    "createDirectory",
+    "deleteDirectory",
+]
 
 
 @pytest.mark.parametrize("version", ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"])
@@ -147,7 +162,9 @@ def test_the_server_says_what_is_wrong_with_its_arguments(workspace):
         (["--max-exec-timeout=0"], "needs a value"),
     ):
         command = [sys.executable, "-m", "perstack_skill_base", *words]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20, stdin=subprocess.DEVNULL, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=20, stdin=subprocess.DEVNULL, check=False
+        )
         assert done.returncode == 2
         assert expected in done.stderr
         assert done.stdout == ""

@@ -6,7 +6,6 @@ import base64
 import os
 
 import pytest
-
 from perstack_proxy.limits import MIB
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(32)

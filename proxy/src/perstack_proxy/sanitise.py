@@ -16,9 +16,9 @@ _UNSAFE = re.compile(
     "\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 without tab and newline; DEL; C1
     "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"  # soft hyphen, joiners, fillers, Arabic letter mark
     "\u200b-\u200f\u2028-\u202e\u2060-\u206f"  # zero-width, line separators, bidirectional, invisible operators
-    "\u3164\ufe00-\ufe0d\ufeff\uffa0\ufff0-\uffff"  # fillers, variation selectors, byte-order mark, specials
+    "\u3164\ue000-\uf8ff\ufe00-\ufe0d\ufeff\uffa0\ufff0-\uffff"  # fillers, private use, variation, byte order, specials
     "\ud800-\udfff"  # lone surrogates
-    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"  # invisible format characters of shorthand and music
+    "\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"  # formats of hieroglyphs, shorthand, music
     "\U000e0000-\U000e0fff"  # tag characters and further variation selectors
     "\U000f0000-\U0010ffff"  # private use: a font may show anything
     "]"
