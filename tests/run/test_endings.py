@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 
 import pytest
@@ -33,9 +32,6 @@ def test_W_31_the_reason_of_a_failure_is_in_the_stored_checkpoint(project: Proje
         result = project.run("demo", "Go.", server=server)
     (journal,) = (project.state / "jobs" / result.job_id).glob("journal.jsonl")
     assert "REASON-5e" in journal.read_text()
-    assert (
-        result.one("stopRunByError")["checkpoint"] == json.loads(json.dumps(result.one("stopRunByError")))["checkpoint"]
-    )
 
 
 def test_W_17_a_failure_that_passes_is_retried_outside_of_the_conversation(project: Project) -> None:

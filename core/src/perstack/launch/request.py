@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from perstack.errors import UsageError
+from perstack.ids import checked_id
 from perstack.messages import JsonValue
 
 
@@ -47,6 +48,13 @@ class RunRequest:
             raise UsageError("--resume-from needs the job of the checkpoint.", hint="Add --continue-job JOB.")
         if self.is_answer and self.continue_job is None:
             raise UsageError("-i answers a call of a stopped job.", hint="Add --continue or --continue-job JOB.")
+        for name, value in (
+            ("job id", self.job_id),
+            ("job id", self.continue_job or None),
+            ("checkpoint id", self.resume_from),
+        ):
+            if value is not None:
+                checked_id(value, what=name)
         if not self.query.strip():
             raise UsageError("The query is empty.", hint="Say what the Expert is to do.")
         if not self.workspace.is_dir():

@@ -19,7 +19,7 @@ from perstack.engine.resume import Resumption, parse_answer, pending_questions, 
 from perstack.engine.state import JobState, RunState
 from perstack.errors import JobNotFound, SandboxUnavailable, UsageError
 from perstack.events import InitializeRuntime, PluginRef
-from perstack.ids import checked_id, new_id
+from perstack.ids import new_id
 from perstack.launch.plan import RunPlan
 from perstack.launch.signals import ended_by_signals
 from perstack.launch.sinks import event_sinks
@@ -125,10 +125,9 @@ def open_journal(plan: RunPlan, store: JournalStore) -> tuple[str, JournalWriter
     """
     request = plan.request
     if request.continue_job is None:
-        job_id = new_id() if request.job_id is None else checked_id(request.job_id, what="job id")
+        job_id = request.job_id or new_id()
         return job_id, store.create(job_id), None
     job_id = request.continue_job or _newest(store)
-    checked_id(job_id, what="job id")
     writer = store.reopen(job_id)
     try:
         resumption = replay(store.read(job_id), job_id=job_id, checkpoint_id=request.resume_from)
