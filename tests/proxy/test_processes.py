@@ -123,8 +123,14 @@ def test_a_process_that_is_gone_is_an_empty_tree():
 
 @pytest.mark.skipif(not processes.LINUX, reason="prctl is Linux")
 def test_a_child_dies_with_its_parent():
-    child = "import time; from perstack_proxy.processes import die_with_parent; assert die_with_parent(); print('up', flush=True); time.sleep(600)"
-    parent = f"import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', {child!r}]); print(p.pid, flush=True); p.wait()"
+    child = (
+        "import time; from perstack_proxy.processes import die_with_parent; assert die_with_parent(); "
+        "print('up', flush=True); time.sleep(600)"
+    )
+    parent = (
+        f"import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', {child!r}]); "
+        "print(p.pid, flush=True); p.wait()"
+    )
     process = subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True)
     with process.stdout as lines:
         pid = int(lines.readline())

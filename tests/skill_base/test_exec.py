@@ -189,7 +189,10 @@ def test_X4_the_operator_sets_the_longest_timeout(launch, workspace):
 
 
 def test_AX1_a_command_that_ignores_SIGTERM_is_killed_and_reported_as_timed_out(server, processes_with, canary):
-    code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(600)"
+    code = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+        "print('ready', flush=True); time.sleep(600)"
+    )
     started = time.monotonic()
     result = python(server, code, canary, timeout=1_000)
     assert result["output"] == "ready\n"
@@ -240,7 +243,7 @@ def test_AX2_one_calls_end_leaves_another_call_alone(server):
 
 
 def test_AX5_a_flood_keeps_its_head_and_tail_and_the_server_stays_small(server):
-    code = "import sys; print('first'); sys.stdout.flush()\nfor _ in range(3200): sys.stdout.write('x' * 65536)\nprint('last')"
+    code = "print('first')\nfor _ in range(3200): print('x' * 65536, end='')\nprint('last')"
     result = python(server, code)
     assert result["truncated"]
     assert result["output"].startswith("first\n")

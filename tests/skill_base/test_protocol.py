@@ -6,6 +6,7 @@ import json
 import signal
 
 import pytest
+from perstack_proxy import jsonrpc
 
 NAMES = [
     "attemptCompletion",
@@ -126,7 +127,8 @@ def test_a_cancelled_call_is_ended_and_not_answered(server, processes_with, even
 
 
 def test_an_id_that_is_in_use_is_refused(server):
-    line = b'{"jsonrpc":"2.0","id":"same","method":"tools/call","params":{"name":"exec","arguments":{"command":"sleep","args":["60"]}}}\n'
+    params = {"name": "exec", "arguments": {"command": "sleep", "args": ["60"]}}
+    line = jsonrpc.encode(jsonrpc.Request("same", "tools/call", params))
     server.write(line + line)
     assert "in use" in server.answer("same").error.message
 
