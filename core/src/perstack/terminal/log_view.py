@@ -1,0 +1,110 @@
+"""Past jobs as text: a header, then each event under its step, type and local time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+import msgspec
+from perstack_proxy.sanitise import sanitise_line
+
+from perstack.events import Checkpoint, RunEvent
+from perstack.journal.query import Entry
+from perstack.journal.summary import RUNNING, EventTally, JobTally
+from perstack.messages import Message, text_of
+from perstack.terminal.describe import describe, duration, tokens
+from perstack.terminal.output import Output, Tone
+
+_TONES: dict[str, Tone] = {"completed": "good", RUNNING: "plain", "stoppedByInteractiveTool": "plain"}
+
+LocalTime = Callable[[int], datetime]
+
+
+def local_time(milliseconds: int) -> datetime:
+    """A time stamp in the zone of whoever reads it."""
+    return datetime.fromtimestamp(milliseconds / 1000).astimezone()
+
+
+class LogView:
+    """Writes the parts of a log to `output`."""
+
+    def __init__(self, output: Output, *, verbose: bool = False) -> None:
+        self._output = output
+        self._verbose = verbose
+        self._day = ""
+
+    def jobs_header(self) -> None:
+        """The columns of `job`."""
+        self._output.line(_row("JOB", "STATUS", "EXPERT", "STEPS", "TOKENS", "STARTED", "TOOK"), "strong")
+
+    def job(self, job: JobTally) -> None:
+        """One line of the list of jobs."""
+        took = duration(max(0, job.updated_at - job.started_at))
+        started = f"{local_time(job.started_at):%Y-%m-%d %H:%M:%S}" if job.started_at else "-"
+        total = f"{job.usage.total_tokens:,}"
+        expert = sanitise_line(job.expert, limit=40) or "-"
+        self._output.line(
+            _row(job.job_id, job.status, expert, str(job.steps), total, started, took), _TONES.get(job.status, "bad")
+        )
+
+    def header(self, job: JobTally, *, newest: bool) -> None:
+        """What the shown events belong to."""
+        shown = " (newest job)" if newest else ""
+        limit = f" of {job.max_steps}" if job.max_steps else ""
+        self._output.line(f"Job {job.job_id}{shown}: {job.status}", _TONES.get(job.status, "bad"))
+        started = f"{local_time(job.started_at):%Y-%m-%d %H:%M:%S %Z}" if job.started_at else "-"
+        took = duration(max(0, job.updated_at - job.started_at))
+        expert = sanitise_line(job.expert, limit=200) or "-"
+        self._output.line(f"  Expert {expert}, model {sanitise_line(job.model, limit=200) or '-'}")
+        spent = tokens(job.usage.total_tokens)
+        self._output.line(f"  {job.steps}{limit} steps, {spent}, started {started}, took {took}")
+        for run in job.runs.values() if len(job.runs) > 1 else ():
+            called = ", a delegate" if run.delegated_by else ""
+            self._output.line(
+                f"  Run {run.run_id}: {sanitise_line(run.expert, limit=200)}{called}, {run.steps} steps, {run.status}"
+            )
+        self._output.line()
+
+    def checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Where a job can be resumed."""
+        self._output.line(f"Checkpoint {checkpoint.id}: {checkpoint.status}, step {checkpoint.step_number}", "strong")
+        spent = tokens(checkpoint.usage.total_tokens)
+        expert = sanitise_line(checkpoint.expert.key, limit=200)
+        self._output.line(f"  Expert {expert}, run {checkpoint.run_id}, {checkpoint.message_count} messages, {spent}")
+        self._output.line()
+
+    def message(self, message: Message) -> None:
+        """One line of a conversation."""
+        kind = str(message.__struct_config__.tag).removesuffix("Message")
+        data = msgspec.json.encode(message.contents).decode()
+        text = text_of(message.contents) or data
+        self._output.line(f"  {kind}: {sanitise_line(text, limit=100)}")
+
+    def event(self, entry: Entry) -> None:
+        """One event, with the day before it when that is another one."""
+        event = entry.event
+        moment = local_time(event.timestamp)
+        day = f"{moment:%Y-%m-%d}"
+        if self._day and day != self._day:
+            self._output.line(f"--- {day}", "dim")
+        self._day = day
+        place = f"Step {event.step_number}" if isinstance(event, RunEvent) else "Runtime"
+        expert = f" {sanitise_line(event.expert_key, limit=80)}" if isinstance(event, RunEvent) else ""
+        self._output.line(f"[{place}] {entry.type}  {moment:%H:%M:%S}{self._output.style(expert, 'dim')}")
+        for line in describe(event, verbose=self._verbose):
+            text = line.text.replace("\n", "\n    ")
+            self._output.line(f"    {text}", line.tone)
+
+    def summary(self, totals: EventTally) -> None:
+        """Totals of all matches, whatever part of them is shown."""
+        steps = "" if totals.first_step is None else f", steps {totals.first_step} to {totals.last_step}"
+        counts = f"{totals.events} events, {totals.errors} errors, {totals.tool_calls} tool calls"
+        self._output.line(f"{counts}, {totals.delegations} delegations{steps}", "strong")
+
+    def omitted(self, count: int) -> None:
+        """How many older matches are not shown."""
+        self._output.line(f"({count:,} older matches are not shown; --take 0 shows all)", "dim")
+
+
+def _row(job: str, status: str, expert: str, steps: str, total: str, started: str, took: str) -> str:
+    return f"{job:<24}  {status:<16}  {expert:<20}  {steps:>5}  {total:>10}  {started:<19}  {took}"
