@@ -112,6 +112,8 @@ def test_never_a_signal_to_everything(pid, monkeypatch):
     monkeypatch.setattr(os, "kill", lambda *arguments: sent.append(arguments))
     with pytest.raises(ValueError, match="refusing"):
         end_tree(pid)
+    with pytest.raises(ValueError, match="refusing to end this process"):
+        end_tree(os.getpid())
     assert sent == []
 
 

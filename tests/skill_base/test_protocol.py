@@ -126,6 +126,15 @@ def test_a_cancelled_call_is_ended_and_not_answered(server, processes_with, even
     assert server.read() is None
 
 
+def test_calls_that_run_when_the_input_ends_are_still_answered(server, workspace):
+    (workspace / "f").write_text("x" * 100_000)
+    idents = [server.begin("readTextFile", path="f") for _ in range(20)]
+    slow = server.begin("exec", command="sleep", args=["600"])
+    server.process.stdin.close()
+    assert all(len(server.finish(ident)["content"]) == 100_000 for ident in idents)
+    assert server.finish(slow)["error"] == "Cancelled"
+
+
 def test_an_id_that_is_in_use_is_refused(server):
     params = {"name": "exec", "arguments": {"command": "sleep", "args": ["60"]}}
     line = jsonrpc.encode(jsonrpc.Request("same", "tools/call", params))

@@ -96,18 +96,17 @@ def end_tree(
         The processes that are still there after `settle`, normally none.
 
     Raises:
-        ValueError: `pid` is 1 or less. Those mean the init process, whole groups, or everything.
+        ValueError: `pid` is 1 or less, which means the init process, whole groups, or everything; or it is this
+            process and `include_root` is set.
     """
     if pid <= 1:
         raise ValueError(f"refusing to end the tree of process {pid}")
+    if include_root and pid == os.getpid():
+        raise ValueError("refusing to end this process itself; pass include_root=False")
     tree = _Tree(pid, groups, include_root=include_root)
-    if grace > 0:
-        living = tree.living()
-        tree.signal(living, signal.SIGTERM)
-        tree.signal(living, signal.SIGCONT)  # a stopped process handles SIGTERM only when it goes on
-        if _wait_until_empty(tree, grace, None):
-            return []
-    _wait_until_empty(tree, settle, signal.SIGKILL)
+    if grace > 0 and _empty_after(tree, signal.SIGTERM, grace):
+        return []
+    _empty_after(tree, signal.SIGKILL, settle)
     return tree.living()
 
 
@@ -131,26 +130,24 @@ class _Tree:
         self._groups.discard(own_group)
         return found
 
-    def signal(self, pids: list[int], number: int) -> None:
-        for pid in pids:
-            if pid > 1 and pid != os.getpid():
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, number)
 
-
-def _wait_until_empty(tree: _Tree, seconds: float, number: int | None) -> bool:
+def _empty_after(tree: _Tree, number: int, seconds: float) -> bool:
+    """Whether the tree is empty after each member got the signal, those included that are started meanwhile."""
     deadline = time.monotonic() + seconds
     pause = 0.001
-    while True:
-        living = tree.living()
-        if not living:
-            return True
-        if number is not None:  # again in each round: a member may have started another meanwhile
-            tree.signal(living, number)
+    signalled: set[int] = set()
+    while living := tree.living():
+        for pid in living:
+            if pid not in signalled:
+                signalled.add(pid)
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, number)
+                    os.kill(pid, signal.SIGCONT)  # a stopped process handles SIGTERM only when it goes on
         if time.monotonic() >= deadline:
             return False
         time.sleep(pause)
         pause = min(2 * pause, _POLL_SECONDS)
+    return True
 
 
 def _below(root: int, table: list[Process], groups: frozenset[int] | None = None) -> list[int]:

@@ -44,6 +44,7 @@ class Server:
         self._todos = TodoList()
         self._version = PROTOCOL_VERSIONS[-1]
         self._running: dict[RequestId, threading.Event] = {}
+        self._unwanted: set[RequestId] = set()
         self._threads: set[threading.Thread] = set()
         self._state = threading.Lock()
         self._writing = threading.Lock()
@@ -141,7 +142,9 @@ class Server:
         with self._state:
             del self._running[request.id]
             self._threads.discard(threading.current_thread())
-        if not cancelled.is_set():
+            wanted = request.id not in self._unwanted
+            self._unwanted.discard(request.id)
+        if wanted:
             self._result(request, self._wire(result))
 
     def _call(self, name: str, arguments: object, cancelled: threading.Event) -> ToolResult:
@@ -165,8 +168,9 @@ class Server:
         if isinstance(ident, str | int):
             with self._state:
                 cancelled = self._running.get(ident)
-            if cancelled is not None:
-                cancelled.set()
+                if cancelled is not None:
+                    self._unwanted.add(ident)
+                    cancelled.set()
 
     def _result(self, request: Request, result: dict[str, object]) -> None:
         self._send(Response(request.id, result))
