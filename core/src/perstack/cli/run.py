@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
     from perstack_proxy.processes import set_not_dumpable
 
     from perstack.config.opening import open_project
+    from perstack.launch.notices import notices
     from perstack.launch.plan import make_plan
 
     set_not_dumpable()  # before a single secret is read
@@ -78,7 +80,16 @@ def run(args: argparse.Namespace) -> int:
         plugin_options=args.plugin_options,
     )
     args.registry = registry
-    return _perform(make_plan(request, loaded, registry), args)
+    plan = make_plan(request, loaded, registry)
+    _tell(notices(plan))
+    return _perform(plan, args)
+
+
+def _tell(lines: Sequence[str]) -> None:
+    from perstack_proxy.sanitise import sanitise_line
+
+    for line in lines:
+        print(f"perstack: {sanitise_line(line)}", file=sys.stderr)
 
 
 def _number(text: str) -> int:
@@ -151,6 +162,7 @@ def _perform(plan: RunPlan, args: argparse.Namespace) -> int:
     finally:
         output.close()
     output.end(ended)
+    _tell([f"Journal of job {ended.job_id} ends at {ended.head}"])
     return exit_code(ended.run)
 
 

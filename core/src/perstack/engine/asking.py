@@ -27,40 +27,72 @@ from perstack.messages import NO_USAGE, Message, ToolDefinition
 from perstack.protocols import GenerateRequest
 
 
+class Streamed:
+    """One text while it arrives: shown in pieces, none of which holds part of a secret."""
+
+    def __init__(self, context: JobContext) -> None:
+        self._redacted = context.recorder.redactor.stream()
+        self._pieces: list[str] = []
+
+    def feed(self, delta: str) -> str:
+        """The piece that may be shown now; perhaps nothing."""
+        return self._keep(self._redacted.feed(delta))
+
+    def flush(self) -> str:
+        """The rest."""
+        return self._keep(self._redacted.flush())
+
+    @property
+    def text(self) -> str:
+        """All that was shown."""
+        return "".join(self._pieces)
+
+    def _keep(self, piece: str) -> str:
+        self._pieces.append(piece)
+        return piece
+
+
 class StreamView:
     """Shows an answer while it arrives."""
 
     def __init__(self, context: JobContext, stamp: Callable[[], RunStamp]) -> None:
+        self._context = context
         self._record = context.recorder.record
         self._stamp = stamp
-        self._text: list[str] = []
-        self._reasoning: list[str] = []
+        self._text: Streamed | None = None
+        self._reasoning: Streamed | None = None
 
     def text(self, delta: str) -> None:
         """A piece of the answer arrived."""
-        if not self._text:
+        if self._text is None:
             self._end_reasoning()
+            self._text = Streamed(self._context)
             self._record(StartStreamingRunResult(**self._stamp()))
-        self._text.append(delta)
-        self._record(StreamRunResult(**self._stamp(), delta=delta))
+        if piece := self._text.feed(delta):
+            self._record(StreamRunResult(**self._stamp(), delta=piece))
 
     def reasoning(self, delta: str) -> None:
         """A piece of reasoning arrived."""
-        if not self._reasoning:
+        if self._reasoning is None:
+            self._reasoning = Streamed(self._context)
             self._record(StartStreamingReasoning(**self._stamp()))
-        self._reasoning.append(delta)
-        self._record(StreamReasoning(**self._stamp(), delta=delta))
+        if piece := self._reasoning.feed(delta):
+            self._record(StreamReasoning(**self._stamp(), delta=piece))
 
     def end(self) -> None:
         """The answer is complete."""
         self._end_reasoning()
-        if self._text:
-            self._record(CompleteStreamingRunResult(**self._stamp(), text="".join(self._text)))
+        if self._text is not None:
+            if piece := self._text.flush():
+                self._record(StreamRunResult(**self._stamp(), delta=piece))
+            self._record(CompleteStreamingRunResult(**self._stamp(), text=self._text.text))
 
     def _end_reasoning(self) -> None:
-        if self._reasoning:
-            self._record(CompleteStreamingReasoning(**self._stamp(), text="".join(self._reasoning)))
-            self._reasoning.clear()
+        if self._reasoning is not None:
+            if piece := self._reasoning.flush():
+                self._record(StreamReasoning(**self._stamp(), delta=piece))
+            self._record(CompleteStreamingReasoning(**self._stamp(), text=self._reasoning.text))
+            self._reasoning = None
 
 
 async def ask(

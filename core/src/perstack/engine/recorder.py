@@ -49,8 +49,24 @@ DURABLE = (CallTools, ContinueToNextStep, EndOfRun)
 """Events that are on disk before anything follows from them: a call that is dispatched, a checkpoint that is shown."""
 
 
+class RedactsStream(Protocol):
+    """A redactor of one text that arrives in pieces: it holds back what may turn out to be part of a secret."""
+
+    def feed(self, text: str) -> str:
+        """What may be shown now."""
+        ...
+
+    def flush(self) -> str:
+        """What was held back, now that the text is whole."""
+        ...
+
+
 class Redacts(Protocol):
     """What the recorder needs of a redactor."""
+
+    def stream(self) -> RedactsStream:
+        """A redactor for one text that arrives in pieces."""
+        ...
 
     def json(self, data: bytes) -> bytes:
         """`data`, a JSON text, without secrets."""
@@ -83,6 +99,7 @@ class Recorder:
 
     Attributes:
         state: The job's state after the newest event.
+        redactor: What takes secrets out of events; texts in pieces need a stream of it.
     """
 
     def __init__(
@@ -97,7 +114,7 @@ class Recorder:
         self.job_id = job_id
         self.state = state
         self._journal = journal
-        self._redactor = redactor
+        self.redactor = redactor
         self._watchers = tuple(watchers)
         self._encoder = msgspec.json.Encoder()
 
@@ -112,7 +129,7 @@ class Recorder:
             JournalError: It could not be stored; the state is as before.
         """
         data = self._encoder.encode(event)
-        clean = self._redactor.json(data)
+        clean = self.redactor.json(data)
         if clean != data:
             event = msgspec.json.decode(clean, type=type(event))
         if not isinstance(event, SHOWN_ONLY):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ from perstack.errors import ConfigError, Problem, UsageError
 from perstack.launch.request import RunRequest
 from perstack.paths import cache_dir
 from perstack.policy.decide import Decision, decide, secret_values
+from perstack.redaction import Redactor
 from perstack.specs import ModelInfo, ProviderContext, ProviderSpec, RuntimeSpec
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class RunPlan:
 
     Attributes:
         reasoning_tokens: Budget for reasoning; 0 where the model is not known to take one and nobody asked for it.
-        secrets: Values to redact, by name.
+        redactor: Knows the secrets of the run: the provider's and those that skills get.
     """
 
     request: RunRequest
@@ -47,7 +47,7 @@ class RunPlan:
     model_info: ModelInfo
     reasoning_tokens: int
     decision: Decision
-    secrets: Mapping[str, str] = field(repr=False)
+    redactor: Redactor = field(repr=False)
 
 
 def make_plan(request: RunRequest, loaded: Loaded, registry: Registry) -> RunPlan:
@@ -75,6 +75,7 @@ def make_plan(request: RunRequest, loaded: Loaded, registry: Registry) -> RunPla
         extra_env=request.extra_env,
     )
     secret_env = {name: context.env[name] for name in provider.secret_env if name in context.env}
+    secrets = secret_values(decision, loaded.host_env, {**secret_env, **_header_secrets(context)})
     return RunPlan(
         request=request,
         loaded=loaded,
@@ -86,7 +87,7 @@ def make_plan(request: RunRequest, loaded: Loaded, registry: Registry) -> RunPla
         model_info=info,
         reasoning_tokens=_reasoning_tokens(loaded, info),
         decision=decision,
-        secrets=secret_values(decision, loaded.host_env, {**secret_env, **_header_secrets(context)}),
+        redactor=Redactor(secrets, public=[str(request.workspace)]),
     )
 
 

@@ -24,7 +24,6 @@ from perstack.launch.plan import RunPlan
 from perstack.launch.signals import ended_by_signals
 from perstack.launch.sinks import event_sinks
 from perstack.launch.tooling import open_tools
-from perstack.redaction import Redactor
 from perstack.specs import RuntimeContext
 
 if TYPE_CHECKING:
@@ -57,21 +56,18 @@ async def run_job(plan: RunPlan, *, watchers: Sequence[Watcher], approver: Appro
     try:
         async with AsyncExitStack() as stack:
             sinks = await stack.enter_async_context(event_sinks(plan.registry.sinks))
-            redactor = Redactor(plan.secrets, public=[str(plan.request.workspace)])
             state = resumption.job if resumption else JobState()
             recorder = Recorder(
-                job_id=job_id, journal=writer, redactor=redactor, watchers=(*watchers, *sinks), state=state
+                job_id=job_id, journal=writer, redactor=plan.redactor, watchers=(*watchers, *sinks), state=state
             )
             await stack.enter_async_context(ended_by_signals(lambda: hint))
-            run = await _run(plan, recorder, redactor, resumption, approver)
+            run = await _run(plan, recorder, resumption, approver)
     finally:
         writer.close()
     return Ended(job_id=job_id, run=run, head=writer.head)
 
 
-async def _run(
-    plan: RunPlan, recorder: Recorder, redactor: Redactor, resumption: Resumption | None, approver: Approver
-) -> RunState:
+async def _run(plan: RunPlan, recorder: Recorder, resumption: Resumption | None, approver: Approver) -> RunState:
     client = ModelClient(lambda: plan.provider.factory(plan.provider_context))
     runtime = plan.runtime.factory(
         RuntimeContext(
@@ -83,7 +79,7 @@ async def _run(
     )
     await _preflight(plan, runtime)
     _announce(plan, recorder)
-    context = _context(plan, recorder, client, open_tools(plan, recorder, runtime, redactor, approver))
+    context = _context(plan, recorder, client, open_tools(plan, recorder, runtime, approver))
     try:
         async with anyio.create_task_group() as group:
             group.start_soon(client.warm_up)

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from perstack.messages import ToolCall, ToolDefinition
     from perstack.policy.decide import ExpertPolicy
     from perstack.protocols import Runtime
-    from perstack.redaction import Redactor
     from perstack.tools.review import Approver, Verdict
 
 
@@ -37,9 +36,7 @@ class RunTools:
         return iter(self._box)
 
 
-def open_tools(
-    plan: RunPlan, recorder: Recorder, runtime: Runtime, redactor: Redactor, approver: Approver
-) -> OpenTools:
+def open_tools(plan: RunPlan, recorder: Recorder, runtime: Runtime, approver: Approver) -> OpenTools:
     """How runs of this job get their tools."""
 
     @asynccontextmanager
@@ -61,7 +58,7 @@ def open_tools(
             context = DispatchContext(
                 expert=policy.key,
                 reviewers=plan.registry,
-                redactor=redactor,
+                redactor=plan.redactor,
                 approver=approver,
                 reviewed=_Reviewed(recorder, run_id, policy.key),
             )
