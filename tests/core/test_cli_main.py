@@ -173,16 +173,22 @@ def test_an_unforeseen_error_is_one_line_and_a_private_file(tmp_path, monkeypatc
     assert stat.S_IMODE(details.stat().st_mode) == 0o600
 
 
-def test_a_reader_that_goes_away_ends_the_command_quietly(tmp_path) -> None:
+@pytest.mark.parametrize(("arguments", "code"), [(["plugins", "list"], 141), (["--help"], 0)])
+def test_a_reader_that_goes_away_ends_the_command_quietly(tmp_path, arguments, code) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     try:
         done = subprocess.run(
-            [SCRIPT, "plugins", "list"], cwd=tmp_path, stdout=writing, stderr=subprocess.PIPE, timeout=60, check=False
+            [SCRIPT, *arguments], cwd=tmp_path, stdout=writing, stderr=subprocess.PIPE, timeout=60, check=False
         )
     finally:
         os.close(writing)
-    assert (done.returncode, done.stderr) == (141, b"")
+    assert (done.returncode, done.stderr) == (code, b"")
+
+
+def test_a_pipe_that_broke_elsewhere_is_not_hidden(capfd) -> None:
+    assert report(BrokenPipeError("to a skill")) == ExitCode.FAILED
+    assert "to a skill" in capfd.readouterr().err
 
 
 def test_a_command_that_is_not_installed_is_said_to_be_so(monkeypatch, capsys) -> None:

@@ -26,7 +26,7 @@ def report(error: BaseException, *, registry: Registry | None = None) -> int:
         registry: Loaded plugins, which may know what helps; None asks none.
     """
     leaves = list(_leaves(error))
-    if any(isinstance(leaf, BrokenPipeError) for leaf in leaves):
+    if any(isinstance(leaf, BrokenPipeError) for leaf in leaves) and _reader_is_gone():
         _silence_stdout()
         return BROKEN_PIPE
     if any(isinstance(leaf, KeyboardInterrupt) for leaf in leaves):
@@ -76,6 +76,20 @@ def _write_details(error: BaseException) -> str:
     with open(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
         file.writelines(traceback.format_exception(error))
     return path
+
+
+def _reader_is_gone() -> bool:
+    """Whether standard output is a pipe without a reader: other pipes break too, and that is no reason for silence."""
+    import select
+
+    if not hasattr(select, "poll"):  # Windows: cannot be told
+        return True
+    poll = select.poll()
+    try:
+        poll.register(sys.stdout.fileno(), select.POLLOUT)
+    except (OSError, ValueError):  # standard output is not a file
+        return False
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
 def _silence_stdout() -> None:

@@ -41,9 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = argparse.Namespace()
     try:
-        return _dispatch(sys.argv[1:] if argv is None else argv, args)
-    except SystemExit as exit_:  # argparse ends help and version this way
-        return exit_.code if isinstance(exit_.code, int) else 0
+        code = _dispatch(sys.argv[1:] if argv is None else argv, args)
+        sys.stdout.flush()  # so that a closed pipe is met here and not at the interpreter's end
+        return code
     except BaseException as error:  # noqa: BLE001 whatever it is, a person reads one message
         from perstack.cli.failures import report
 
@@ -52,7 +52,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _dispatch(argv: Sequence[str], args: argparse.Namespace) -> int:
     parser = _top_parser()
-    parser.parse_args(argv, args)
+    try:
+        parser.parse_args(argv, args)
+        return _run(parser, args)
+    except SystemExit as exit_:  # argparse ends help and version this way
+        if isinstance(exit_.code, str):
+            raise UsageError(exit_.code) from exit_
+        return exit_.code or 0
+
+
+def _run(parser: Parser, args: argparse.Namespace) -> int:
     if not args.command:
         parser.print_help()
         return 0
@@ -70,7 +79,6 @@ def _dispatch(argv: Sequence[str], args: argparse.Namespace) -> int:
     module.configure(own)
     own.parse_args(rest, args)
     code: int = module.run(args)
-    sys.stdout.flush()  # so that a closed pipe is met here and not at the interpreter's end
     return code
 
 

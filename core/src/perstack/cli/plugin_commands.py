@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 
@@ -36,6 +35,4 @@ def run_plugin_command(name: str, rest: Sequence[str], args: argparse.Namespace,
     add_plugin_options(parser)
     command.configure(parser)
     parser.parse_args(rest, args)
-    code = command.run(args)
-    sys.stdout.flush()
-    return code
+    return command.run(args)
