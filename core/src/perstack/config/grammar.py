@@ -24,6 +24,7 @@ EXPERT_KEY = re.compile(rf"(?P<name>(?:@{_NAME}/)?{_NAME})(?:@(?:(?P<version>{_V
 TAG = re.compile(r"[a-z0-9][a-z0-9_-]*")
 HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 IMAGE = re.compile(r"[a-z0-9][a-z0-9._/:-]*(?:@sha256:[0-9a-f]{64})?", re.IGNORECASE)
+URL = re.compile(r"[A-Za-z0-9._~:/?#@!$&'()*+,;=%\[\]-]+")
 SIZE = re.compile(r"([1-9][0-9]{0,8})(MiB|GiB)")
 
 EXPERT_KEY_CHARACTERS = 511
@@ -173,8 +174,8 @@ def public_url(text: str) -> str:
 
 def _split(text: str) -> SplitResult:
     line(text)
-    if not text.isascii() or " " in text:
-        raise ValueError("is not a URL: it has a space or a character beyond ASCII")
+    if not URL.fullmatch(text):
+        raise ValueError("is not a URL: it has a character that has to be written as %XX")
     try:
         parts = urlsplit(text)
         _ = parts.port
