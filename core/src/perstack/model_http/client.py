@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
@@ -215,7 +215,7 @@ class ModelClient:
             if event is None:
                 raise cut_off(self._provider)
             if is_end(event):
-                with anyio.move_on_after(DRAIN_SECONDS):
+                with anyio.move_on_after(DRAIN_SECONDS), suppress(httpx2.HTTPError):
                     await anext(events, None)
                 return
             size += len(event.data)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from perstack.hookspecs import hookimpl
-from perstack.protocols import Provider
 from perstack.specs import ProviderContext, ProviderSpec
 
 from perstack_provider_openai.profiles import PROFILES, Profile
+
+if TYPE_CHECKING:
+    from perstack.protocols import Provider
 
 
 @hookimpl

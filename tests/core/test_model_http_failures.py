@@ -1,0 +1,94 @@
+"""What a server's failure says to the engine and to a person."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+from perstack.errors import ProviderError
+from perstack.model_http.failures import refused, retry_after, unreachable
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+
+
+def refusal(body: object, status: int = 400) -> ProviderError:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return refused("a-server", status, {}, data, key="X_KEY", secrets=("the-secret-key",))
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after": " 1.5 "}, 1.5),
+        ({"retry-after": "0"}, 0.0),
+        ({"retry-after-ms": "250", "retry-after": "7"}, 0.25),
+        ({"retry-after": "Sun, 22 Nov 2026 12:00:30 GMT"}, 30.0),
+        ({"retry-after": "Sun, 22 Nov 2026 11:00:00 GMT"}, 0.0),
+        ({"retry-after": "Sun, 22 Nov 2026 12:00:30 -0000"}, 30.0),
+        ({}, None),
+        ({"retry-after": ""}, None),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "-1"}, None),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": "inf"}, None),
+        ({"retry-after": "1e300"}, None),
+        ({"retry-after": "Sun, 22 Nov 2099 12:00:30 GMT"}, None),
+        ({"retry-after": "Sun, 99 Nov 2026 99:00:30 GMT"}, None),
+    ],
+)
+def test_W_17_a_wish_to_wait_is_seconds_or_a_date_and_no_longer_than_a_day(
+    headers: dict[str, str], seconds: float | None
+) -> None:
+    assert retry_after(headers, now=NOW) == seconds
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": {"message": "the reason", "type": "t"}},
+        {"type": "error", "error": {"type": "t", "message": "the reason"}},
+        {"error": "the reason"},
+        {"message": "the reason"},
+        {"detail": "the reason"},
+        [{"error": {"message": "the reason"}}],
+        b"the reason\n",
+        b"\xff the reason",
+    ],
+)
+def test_W_15_the_reason_is_found_in_every_vendors_shape(body: object) -> None:
+    assert "the reason" in str(refusal(body))
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"null", b"[]", b"{}", b'{"error": {}}', b'{"error": {"message": 1}}', b"[" * 60000]
+)
+def test_a_body_without_a_reason_leaves_the_status(body: bytes) -> None:
+    error = refusal(body)
+    assert str(error).startswith("a-server answered 400 Bad Request")
+    assert len(str(error)) < 600
+
+
+def test_a_reason_is_bounded_and_has_no_secret() -> None:
+    error = refusal({"error": {"message": "it was the-secret-key " + "x" * 10_000}})
+    assert "it was [redacted]" in str(error)
+    assert len(str(error)) < 600
+
+
+def test_no_money_is_not_a_wait() -> None:
+    assert refusal({"error": {"message": "slow down", "code": "rate_limit_exceeded"}}, 429).retryable
+    assert not refusal({"error": {"message": "pay", "code": "insufficient_quota"}}, 429).retryable
+
+
+def test_a_hint_names_the_variable_of_the_key() -> None:
+    assert "X_KEY" in refusal({}, 401).hint
+    assert "model" in refusal({}, 404).hint
+    assert refusal({}, 500).hint == ""
+
+
+def test_a_false_certificate_is_not_tried_again() -> None:
+    assert unreachable("a-server", "connection reset", secrets=()).retryable
+    error = unreachable("a-server", "[SSL: CERTIFICATE_VERIFY_FAILED] unable to get local issuer", secrets=())
+    assert not error.retryable
+    assert "SSL_CERT_FILE" in error.hint
