@@ -9,6 +9,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from perstack.errors import JournalCorrupt, JournalError
@@ -63,6 +64,19 @@ def _tallies(store: JournalStore) -> Iterator[JobTally]:
             yield job.settled(active=_is_active(store, job_id))
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Found:
+    """What a question to one job came to; `shown` reads the journal as it is iterated."""
+
+    job: JobTally
+    totals: EventTally
+    matched: int
+    shown: Iterator[Entry]
+    checkpoint: Checkpoint | None
+    messages: tuple[Message, ...]
+    is_newest: bool
+
+
 def show(
     store: JournalStore, job_id: str, query: Query, args: argparse.Namespace, *, checkpoint: Checkpoint | None
 ) -> None:
@@ -78,42 +92,55 @@ def show(
 
     page = Page(take=args.take, offset=args.offset, context=args.context)
     matched = page.cut(matches())
-    job.settled(active=_is_active(store, job_id))
     wanted = page.with_context(matched)
-    shown = (entry for entry in entries(store.read(job_id)) if entry.seq in wanted)
-    newest = args.job is None and args.run is None and args.checkpoint is None
-    messages = _messages(store, job_id, checkpoint.id) if checkpoint and args.messages else ()
+    found = Found(
+        job=job.settled(active=_is_active(store, job_id)),
+        totals=totals,
+        matched=len(matched),
+        shown=(entry for entry in entries(store.read(job_id)) if entry.seq in wanted),
+        checkpoint=checkpoint,
+        messages=_messages(store, job_id, checkpoint.id) if checkpoint and args.messages else (),
+        is_newest=args.job is None and args.run is None and args.checkpoint is None,
+    )
     if args.json:
-        about: dict[str, JsonValue] = {"job": job.to_json()}
-        if checkpoint:
-            about["checkpoint"] = _value(checkpoint)
-        if args.messages:
-            about["messages"] = [_value(message) for message in messages]
-        about |= {
-            "runs": [run.to_json() for run in job.runs.values()],
-            "isLatestJob": newest,
-            "storagePath": args.state_dir or str(getattr(store, "state_dir", "")),
-            "totalEventsBeforeLimit": totals.events,
-            "matchedAfterPagination": len(matched),
-            "summary": totals.to_json(),
-        }
-        _write_json(about, shown, pretty=args.pretty)
-        return
+        _write_json(_about(found, store, args), found.shown, pretty=args.pretty)
+    else:
+        _write_text(found, args)
+
+
+def _write_text(found: Found, args: argparse.Namespace) -> None:
     output = Output(sys.stdout, os.environ)
     view = LogView(output, verbose=args.verbose)
-    view.header(job, newest=newest)
-    if checkpoint:
-        view.checkpoint(checkpoint)
-    for message in messages:
+    view.header(found.job, newest=found.is_newest)
+    if found.checkpoint:
+        view.checkpoint(found.checkpoint)
+    for message in found.messages:
         view.message(message)
-    for entry in shown:
+    for entry in found.shown:
         view.event(entry)
-    if not totals.events:
+    if not found.totals.events:
         output.line("No data found")
-    if left := totals.events - len(matched) - args.offset:
-        view.omitted(max(0, left))
+    older = found.totals.events - found.matched - args.offset
+    if older > 0:
+        view.omitted(older)
     if args.summary:
-        view.summary(totals)
+        view.summary(found.totals)
+
+
+def _about(found: Found, store: JournalStore, args: argparse.Namespace) -> dict[str, JsonValue]:
+    about: dict[str, JsonValue] = {"job": found.job.to_json()}
+    if found.checkpoint:
+        about["checkpoint"] = _value(found.checkpoint)
+    if found.messages:
+        about["messages"] = [_value(message) for message in found.messages]
+    return about | {
+        "runs": [run.to_json() for run in found.job.runs.values()],
+        "isLatestJob": found.is_newest,
+        "storagePath": args.state_dir or str(getattr(store, "state_dir", "")),
+        "totalEventsBeforeLimit": found.totals.events,
+        "matchedAfterPagination": found.matched,
+        "summary": found.totals.to_json(),
+    }
 
 
 def follow(store: FileStore, job_id: str, query: Query, args: argparse.Namespace) -> None:
