@@ -12,7 +12,7 @@ import anyio
 from perstack_proxy.sanitise import sanitise_line
 
 from perstack.background import background
-from perstack.errors import ControlsMissing, PerstackError
+from perstack.errors import ControlsMissing, PerstackError, SkillError
 from perstack.protocols import ConnectRequest, SandboxRequest
 from perstack.sandbox.report import SkillReport
 from perstack.sandbox.stderr import pump
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 WITHOUT_SERVER = frozenset({"interactiveSkill"})
 """Types of skills that a person serves."""
+ENDING_SECONDS = 0.5
+"""For a server that hung up to end, so that its exit code can be told."""
 
 
 class Transports(Protocol):
@@ -155,7 +157,10 @@ async def _open(
         violation=report.violation,
         notice=report.notice,
     )
-    session = await stack.enter_async_context(transport.connect(connecting))
+    try:
+        session = await stack.enter_async_context(transport.connect(connecting))
+    except SkillError as error:
+        raise await _explained(error, process, report) from error
     report.connected(session, sandbox)
     return ConnectedSkill(policy=policy, session=session, sandbox=sandbox), process
 
@@ -170,6 +175,16 @@ def check_controls(policy: SkillPolicy, sandbox: Sandbox | None, *, runtime: str
     missing = policy.required - enforced
     if missing:
         raise ControlsMissing(runtime=runtime, skill=policy.skill, missing=tuple(missing))
+
+
+async def _explained(error: SkillError, process: SandboxProcess | None, report: SkillReport) -> SkillError:
+    """`error` with how the process ended, if it did, and what it said last."""
+    ending = ""
+    if process is not None:
+        with anyio.move_on_after(ENDING_SECONDS):
+            ending = f" Its process ended: {await _ending(process)}."
+    words = " | ".join(report.last_words)
+    return SkillError(f"{error}{ending}", hint=f"Its last words: {words}" if words else error.hint)
 
 
 async def _ending(process: SandboxProcess) -> str:

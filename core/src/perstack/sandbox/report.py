@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from typing import TYPE_CHECKING, TypedDict
 
 from perstack_proxy.sanitise import sanitise_line
@@ -16,11 +17,16 @@ from perstack.events import (
     SkillViolation,
 )
 from perstack.ids import new_id
+from perstack.sandbox.throttle import Throttle
 
 if TYPE_CHECKING:
     from perstack.protocols import Sandbox, SkillSession
     from perstack.skill_policy import SkillPolicy
     from perstack.specs import Notify
+
+
+LAST_WORDS = 3
+"""Lines of standard error that an error repeats: the reason is nearly always among them."""
 
 
 class _Stamp(TypedDict):
@@ -41,6 +47,9 @@ class SkillReport:
         self._notify = notify
         self._started = self._spawned = time.monotonic()
         self._announced = False
+        self._notices = Throttle(lambda text: notify(SkillNotice(**self._stamp(), message=text)))
+        self.last_words: deque[str] = deque(maxlen=LAST_WORDS)
+        """The last lines of standard error."""
 
     def starting(self) -> None:
         """A sandbox is about to be opened."""
@@ -73,11 +82,12 @@ class SkillReport:
 
     def stderr(self, line: str) -> None:
         """The skill wrote a line to standard error."""
+        self.last_words.append(line)
         self._notify(SkillStderr(**self._stamp(), message=line))
 
     def notice(self, text: str) -> None:
         """The server says something beside its answers."""
-        self._notify(SkillNotice(**self._stamp(), message=text))
+        self._notices.pass_on(text)
 
     def violation(self, text: str) -> None:
         """The server broke the protocol."""
@@ -85,6 +95,7 @@ class SkillReport:
 
     def disconnected(self, reason: str) -> None:
         """The sandbox is closed; said only of a skill whose start was reported."""
+        self._notices.close()
         if self._announced:
             self._notify(SkillDisconnected(**self._stamp(), reason=reason))
 

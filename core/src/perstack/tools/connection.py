@@ -70,8 +70,9 @@ class _Pending:
         self.failure: Exception | None = None
 
     def fail(self, failure: Exception) -> None:
-        self.failure = failure
-        self.done.set()
+        if not self.done.is_set():
+            self.failure = failure
+            self.done.set()
 
 
 class Connection:

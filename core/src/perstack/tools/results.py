@@ -84,17 +84,19 @@ def _part(entry: object) -> ContentPart:
     if not isinstance(entry, dict):
         return _left_out("content", "it is not an object")
     kind = entry.get("type")
+    if not isinstance(kind, str):
+        return _left_out("content", "it has no type")
     if kind == "text":
         text = entry.get("text")
         return TextPart(text=clean(text)) if isinstance(text, str) else _left_out("text", "it is not a string")
     if kind in {"image", "audio"}:
-        return _binary(str(kind), entry.get("data"), entry.get("mimeType"))
+        return _binary(kind, entry.get("data"), entry.get("mimeType"))
     if kind == "resource":
         return _resource(entry.get("resource"))
     if kind == "resource_link":
         words = [_word(entry.get(key)) for key in ("title", "name", "uri", "mimeType", "description")]
         return TextPart(text=f"[link to a resource: {', '.join(word for word in words if word)}]")
-    return _left_out("content", f"its type {_word(kind) or kind!r} is unknown"[:NAME_CHARACTERS])
+    return _left_out("content", f"its type {_word(kind)!r} is unknown")
 
 
 def _resource(resource: object) -> ContentPart:

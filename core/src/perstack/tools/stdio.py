@@ -70,6 +70,7 @@ class StdioSession:
         self._workspace = request.workspace
         self._notice: Callable[[str], None] = request.notice
         self._changed = anyio.Event()
+        self._calls = 0
         self.connection = Connection(
             request.process,  # type: ignore[arg-type]  # the transport refused None
             violation=request.violation,
@@ -103,8 +104,10 @@ class StdioSession:
 
     async def call(self, name: str, args: JsonObject, *, timeout: float) -> CallOutcome:
         """Call a tool by the server's own name for it."""
+        self._calls += 1
+        params: Params = {"name": name, "arguments": args, "_meta": {"progressToken": self._calls}}
         try:
-            result = await self.connection.request("tools/call", {"name": name, "arguments": args}, timeout=timeout)
+            result = await self.connection.request("tools/call", params, timeout=timeout)
         except TimeoutError:
             raise ToolError(
                 f"Skill {self._skill!r} did not answer within {timeout:g} s; the call was cancelled."
@@ -142,8 +145,8 @@ class StdioSession:
             self._notice(sanitise_line(f"{level}: {text}"))
         elif method == "notifications/progress":
             message = params.get("message")
-            if isinstance(message, str):
-                self._notice(sanitise_line(f"progress: {message}"))
+            words = f": {message}" if isinstance(message, str) else ""
+            self._notice(sanitise_line(f"progress {params.get('progress')} of {params.get('total')}{words}"))
 
 
 def _identity(info: object) -> tuple[str, str]:
