@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
-
-import anyio
 
 from perstack import __version__
 from perstack.errors import ProviderError
@@ -129,16 +128,17 @@ class ModelClient:
         """
         import httpx2
 
-        begun = anyio.current_time()
+        begun = asyncio.get_running_loop().time()
         response: httpx2.Response | None = None
         try:
-            with anyio.move_on_after(self._patience(timeout)) as scope:
-                content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
-                request = self._client.build_request("POST", self._base_url + path, content=content)
-                response = await self._client.send(request, stream=True)
-                await self._accept(response)
-            if response is None or scope.cancelled_caught:
-                raise too_slow(self._provider, self._patience(timeout), "begin to answer")
+            try:
+                async with asyncio.timeout(self._patience(timeout)):
+                    content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+                    request = self._client.build_request("POST", self._base_url + path, content=content)
+                    response = await self._client.send(request, stream=True)
+                    await self._accept(response)
+            except TimeoutError:
+                raise too_slow(self._provider, self._patience(timeout), "begin to answer") from None
             async with aclosing(self._read(response, begun=begun, timeout=timeout, is_end=is_end)) as events:
                 async for event in events:
                     yield event
@@ -200,23 +200,26 @@ class ModelClient:
     ) -> AsyncGenerator[Event, None]:
         import httpx2
 
+        now = asyncio.get_running_loop().time
         deadline = begun + timeout
-        patience = self._patience(timeout) - (anyio.current_time() - begun)
+        patience = self._patience(timeout) - (now() - begun)
         size = 0
         events = aiter(httpx2.EventSource(response, EVENT_BYTES))
         while True:
-            limit = anyio.current_time() + patience
-            with anyio.CancelScope(deadline=min(limit, deadline)) as scope:
-                event = await anext(events, None)
-            if scope.cancelled_caught:
+            limit = now() + patience
+            try:
+                async with asyncio.timeout_at(min(limit, deadline)):
+                    event = await anext(events, None)
+            except TimeoutError:
                 if limit >= deadline:
-                    raise too_slow(self._provider, timeout, "finish its answer")
-                raise too_slow(self._provider, patience, "go on with its answer")
+                    raise too_slow(self._provider, timeout, "finish its answer") from None
+                raise too_slow(self._provider, patience, "go on with its answer") from None
             if event is None:
                 raise cut_off(self._provider)
             if is_end(event):
-                with anyio.move_on_after(DRAIN_SECONDS), suppress(httpx2.HTTPError):
-                    await anext(events, None)
+                with suppress(TimeoutError, httpx2.HTTPError):
+                    async with asyncio.timeout(DRAIN_SECONDS):
+                        await anext(events, None)
                 return
             size += len(event.data)
             if size > ANSWER_CHARACTERS:
