@@ -133,7 +133,7 @@ def test_context_shows_the_neighbours_of_each_match(store, log):
 
 def test_a_summary_counts_all_matches_whatever_is_shown(store, log):
     write(store, "job1", plain_job())
-    assert "13 events, 1 errors, 2 tool calls, 0 delegations, steps 1 to 3" in log("--summary", "--take", "1")
+    assert "13 events, 1 error, 2 tool calls, 0 delegations, steps 1 to 3" in log("--summary", "--take", "1")
     assert json.loads(log("--json", "--take", "1"))["summary"] == {
         "totalEvents": 13,
         "errorCount": 1,

@@ -61,9 +61,9 @@ def describe(event: Event, *, verbose: bool = False) -> tuple[Line, ...]:
     return tuple(_lines(event, _Words(verbose=verbose)))
 
 
-def tokens(count: int) -> str:
-    """A number of tokens in words."""
-    return f"{count:,} token{'' if count == 1 else 's'}"
+def counted(count: int, noun: str) -> str:
+    """A number of things in words."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def duration(milliseconds: int) -> str:
@@ -156,19 +156,19 @@ def _course(event: StartRun | StartGeneration | Retry | ContinueToNextStep | End
             said = words.text(_said(event.input_messages))
             yield Line(f"{sanitise_line(event.expert_key, limit=80)}{by}{on}{': ' if said else ''}{said}", "strong")
         case StartGeneration():
-            yield Line(f"asking the model, {event.message_count} messages", "dim")
+            yield Line(f"asking the model, {counted(event.message_count, 'message')}", "dim")
         case Retry():
             yield Line(f"attempt {event.attempt} failed, again in {duration(event.delay_ms)}", "bad")
             yield Line(words.text(event.reason), "bad")
         case ContinueToNextStep(step=step, checkpoint=checkpoint):
-            spent = f"{tokens(step.usage.total_tokens)}, {duration(step.finished_at - step.started_at)}"
+            spent = f"{counted(step.usage.total_tokens, 'token')}, {duration(step.finished_at - step.started_at)}"
             yield Line(f"checkpoint {sanitise_line(checkpoint.id, limit=128)}: {spent}", "dim")
         case EndOfRun():
             yield from _end(event, words)
 
 
 def _end(event: EndOfRun, words: _Words) -> Iterator[Line]:
-    spent = tokens(event.checkpoint.usage.total_tokens)
+    spent = counted(event.checkpoint.usage.total_tokens, "token")
     match event:
         case CompleteRun():
             yield Line(f"completed after {spent}", "good")
@@ -230,7 +230,9 @@ def _skill(
         case SkillConnected():
             controls = sanitise_line(", ".join(event.enforced), limit=BRIEF)
             enforced = f", enforced: {controls}" if controls else ""
-            yield Line(f"{skill} connected: {len(event.tools)} tools, {duration(event.total_duration_ms)}{enforced}")
+            yield Line(
+                f"{skill} connected: {counted(len(event.tools), 'tool')}, {duration(event.total_duration_ms)}{enforced}"
+            )
         case SkillStderr():
             yield Line(f"{skill} | {words.text(event.message)}", "dim")
         case SkillViolation():

@@ -12,7 +12,7 @@ from perstack.events import Checkpoint, RunEvent
 from perstack.journal.query import Entry
 from perstack.journal.summary import RUNNING, EventTally, JobTally
 from perstack.messages import Message, text_of
-from perstack.terminal.describe import describe, duration, tokens
+from perstack.terminal.describe import counted, describe, duration
 from perstack.terminal.output import Output, Tone
 
 _TONES: dict[str, Tone] = {"completed": "good", RUNNING: "plain", "stoppedByInteractiveTool": "plain"}
@@ -50,27 +50,28 @@ class LogView:
     def header(self, job: JobTally, *, newest: bool) -> None:
         """What the shown events belong to."""
         shown = " (newest job)" if newest else ""
-        limit = f" of {job.max_steps}" if job.max_steps else ""
+        steps = f"{job.steps} of {counted(job.max_steps, 'step')}" if job.max_steps else counted(job.steps, "step")
         self._output.line(f"Job {job.job_id}{shown}: {job.status}", _TONES.get(job.status, "bad"))
         started = f"{local_time(job.started_at):%Y-%m-%d %H:%M:%S %Z}" if job.started_at else "-"
         took = duration(max(0, job.updated_at - job.started_at))
         expert = sanitise_line(job.expert, limit=200) or "-"
         self._output.line(f"  Expert {expert}, model {sanitise_line(job.model, limit=200) or '-'}")
-        spent = tokens(job.usage.total_tokens)
-        self._output.line(f"  {job.steps}{limit} steps, {spent}, started {started}, took {took}")
+        spent = counted(job.usage.total_tokens, "token")
+        self._output.line(f"  {steps}, {spent}, started {started}, took {took}")
         for run in job.runs.values() if len(job.runs) > 1 else ():
             called = ", a delegate" if run.delegated_by else ""
-            self._output.line(
-                f"  Run {run.run_id}: {sanitise_line(run.expert, limit=200)}{called}, {run.steps} steps, {run.status}"
-            )
+            who = f"{sanitise_line(run.expert, limit=200)}{called}"
+            self._output.line(f"  Run {run.run_id}: {who}, {counted(run.steps, 'step')}, {run.status}")
         self._output.line()
 
     def checkpoint(self, checkpoint: Checkpoint) -> None:
         """Where a job can be resumed."""
         self._output.line(f"Checkpoint {checkpoint.id}: {checkpoint.status}, step {checkpoint.step_number}", "strong")
-        spent = tokens(checkpoint.usage.total_tokens)
+        spent = counted(checkpoint.usage.total_tokens, "token")
         expert = sanitise_line(checkpoint.expert.key, limit=200)
-        self._output.line(f"  Expert {expert}, run {checkpoint.run_id}, {checkpoint.message_count} messages, {spent}")
+        self._output.line(
+            f"  Expert {expert}, run {checkpoint.run_id}, {counted(checkpoint.message_count, 'message')}, {spent}"
+        )
         self._output.line()
 
     def message(self, message: Message) -> None:
@@ -98,8 +99,13 @@ class LogView:
     def summary(self, totals: EventTally) -> None:
         """Totals of all matches, whatever part of them is shown."""
         steps = "" if totals.first_step is None else f", steps {totals.first_step} to {totals.last_step}"
-        counts = f"{totals.events} events, {totals.errors} errors, {totals.tool_calls} tool calls"
-        self._output.line(f"{counts}, {totals.delegations} delegations{steps}", "strong")
+        counts = (
+            counted(totals.events, "event"),
+            counted(totals.errors, "error"),
+            counted(totals.tool_calls, "tool call"),
+            counted(totals.delegations, "delegation"),
+        )
+        self._output.line(f"{', '.join(counts)}{steps}", "strong")
 
     def omitted(self, count: int) -> None:
         """How many older matches are not shown."""

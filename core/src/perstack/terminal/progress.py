@@ -27,11 +27,12 @@ from perstack.events import (
     SkillViolation,
     StartGeneration,
     StartRun,
+    StopRunByDelegate,
     StreamReasoning,
     StreamRunResult,
 )
 from perstack.messages import NO_USAGE
-from perstack.terminal.describe import describe, duration, tokens
+from perstack.terminal.describe import counted, describe, duration
 from perstack.terminal.output import Output, Tone
 
 REDRAW_SECONDS = 0.1
@@ -85,7 +86,7 @@ class Screen:
         if not self._output.live or now - self._drawn_at < REDRAW_SECONDS:
             return
         self._drawn_at = now
-        spent = f"{tokens(self._usage.total_tokens)} · {duration(round(now - self._started) * 1000)}"
+        spent = f"{counted(self._usage.total_tokens, 'token')} · {duration(round(now - self._started) * 1000)}"
         text = f"step {self._step} · {spent} · {self._activity}"[: self._output.width - 1]
         self._output.write(f"\r\x1b[2K{self._output.style(text, 'dim')}")
         self._status_shown = True
@@ -127,7 +128,7 @@ class Screen:
             case StreamRunResult():
                 self._activity = "the model writes"
             case CallTools():
-                self._activity = f"{len(event.tool_calls)} tool calls" if len(event.tool_calls) != 1 else "1 tool call"
+                self._activity = counted(len(event.tool_calls), "tool call")
             case SkillStarting():
                 self._activity = "starting skills"
             case Retry():
@@ -141,4 +142,4 @@ def _is_shown(event: Event) -> bool:
         return bool(event.reason)
     if isinstance(event, ProxyAccess):
         return event.action == "blocked"
-    return isinstance(event, _SHOWN)
+    return isinstance(event, _SHOWN) and not isinstance(event, StopRunByDelegate)
