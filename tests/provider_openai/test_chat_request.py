@@ -10,6 +10,7 @@ from perstack.messages import (
     ExpertMessage,
     FilePart,
     TextPart,
+    ThinkingPart,
     ToolCallPart,
     ToolMessage,
     ToolResultPart,
@@ -41,6 +42,14 @@ def test_models_that_take_tools_only_without_reasoning_are_told_not_to_reason() 
     assert chat_body(asked, OPENAI)["reasoning_effort"] == "none"
     assert chat_body(question(model="gpt-5.6-terra", reasoning_tokens=2048), OPENAI)["reasoning_effort"] == "low"
     assert chat_body(question(model="gpt-5", reasoning_tokens=2048, tools=TOOLS), OPENAI)["reasoning_effort"] == "low"
+
+
+def test_deepseek_gets_back_the_reasoning_of_a_message_with_calls_and_no_other_server_does() -> None:
+    call = ToolCallPart(tool_call_id="a", tool_name="read", args={})
+    own, other = ThinkingPart(thinking="hm"), ThinkingPart(thinking="foreign", signature="anthropic:proof")
+    asked = question(ExpertMessage(id="1", contents=(own, other, call)), ExpertMessage(id="2", contents=(call,)))
+    assert [message["reasoning_content"] for message in chat_body(asked, DEEPSEEK)["messages"]] == ["hm", ""]
+    assert "hm" not in str(chat_body(asked, OPENAI))
 
 
 def test_each_server_has_its_own_field_for_the_answers_limit() -> None:

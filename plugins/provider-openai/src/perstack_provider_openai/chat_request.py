@@ -15,6 +15,7 @@ from perstack.messages import (
     JsonValue,
     Message,
     TextPart,
+    ThinkingPart,
     ToolCallPart,
     ToolDefinition,
     ToolMessage,
@@ -33,7 +34,7 @@ def chat_body(request: GenerateRequest, profile: Profile) -> JsonObject:
     """The request's body."""
     body: JsonObject = {
         "model": request.model,
-        "messages": [item for message in request.messages for item in _message(message)],
+        "messages": [item for message in request.messages for item in _message(message, profile)],
     }
     if request.tools:
         body["tools"] = [_tool(tool) for tool in request.tools]
@@ -58,18 +59,18 @@ def _tool(tool: ToolDefinition) -> JsonObject:
     return {"type": "function", "function": function}
 
 
-def _message(message: Message) -> Iterator[JsonObject]:
+def _message(message: Message, profile: Profile) -> Iterator[JsonObject]:
     if isinstance(message, InstructionMessage):
         yield {"role": "system", "content": text_of(message.contents)}
     elif isinstance(message, UserMessage):
         yield {"role": "user", "content": _content(message.contents)}
     elif isinstance(message, ExpertMessage):
-        yield _assistant(message)
+        yield _assistant(message, profile)
     else:
         yield from _results(message)
 
 
-def _assistant(message: ExpertMessage) -> JsonObject:
+def _assistant(message: ExpertMessage, profile: Profile) -> JsonObject:
     calls: list[JsonValue] = [
         {
             "id": part.tool_call_id,
@@ -82,7 +83,11 @@ def _assistant(message: ExpertMessage) -> JsonObject:
     text = text_of(message.contents)
     if not calls:
         return {"role": "assistant", "content": text}
-    return {"role": "assistant", "content": text or None, "tool_calls": calls}
+    said: JsonObject = {"role": "assistant", "content": text or None, "tool_calls": calls}
+    if profile.echo_reasoning:
+        own = (part for part in message.contents if isinstance(part, ThinkingPart) and part.signature is None)
+        said["reasoning_content"] = "".join(part.thinking for part in own)
+    return said
 
 
 def _results(message: ToolMessage) -> Iterator[JsonObject]:

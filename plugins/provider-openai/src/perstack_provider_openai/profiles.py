@@ -27,6 +27,7 @@ class Profile:
         output_limit: The field that limits the answer's tokens.
         effort: Whether a reasoning effort can be asked for.
         no_effort_with_tools: Beginnings of the names of models that take tools only if they do not reason.
+        echo_reasoning: Whether a message with tool calls has to carry its reasoning when it is sent back.
         models: What is known of its models.
     """
 
@@ -42,6 +43,7 @@ class Profile:
     output_limit: str = "max_tokens"
     effort: bool = True
     no_effort_with_tools: tuple[str, ...] = ()
+    echo_reasoning: bool = False
     models: Mapping[str, ModelInfo] = field(default_factory=dict)
 
 
@@ -84,6 +86,7 @@ DEEPSEEK = Profile(
     hosts=("api.deepseek.com",),
     key="DEEPSEEK_API_KEY",
     effort=False,
+    echo_reasoning=True,
     models={
         "deepseek-chat": ModelInfo(context_window=128_000, max_output=8_192),
         "deepseek-reasoner": ModelInfo(context_window=128_000, max_output=64_000),
