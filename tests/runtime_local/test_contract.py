@@ -1,0 +1,31 @@
+"""The local runtime keeps the contract of every runtime."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+from perstack.specs import RuntimeContext
+from perstack.testing.checks_runtime import CHECKS, CLAIMED, RuntimeKit
+from perstack_runtime_local.plugin import perstack_register_runtimes
+
+
+@pytest.mark.parametrize("check", CHECKS)
+async def test_contract(check, tmp_path) -> None:
+    (spec,) = perstack_register_runtimes()
+    assert CLAIMED.get(check) in {None, *spec.claims}
+    state, workspace = tmp_path / "state", tmp_path / "workspace"
+    state.mkdir()
+    workspace.mkdir()
+    runtime = spec.factory(RuntimeContext(run_id="run", job_id="job", state_dir=state, notify=lambda _: None))
+    kit = RuntimeKit(
+        spec=spec, runtime=runtime, python=(sys.executable,), workspace=workspace, env={"PATH": os.defpath}
+    )
+    await CHECKS[check](kit)
+    assert list(state.iterdir()) == []
+
+
+def test_the_older_name_of_the_runtime_is_kept() -> None:
+    (spec,) = perstack_register_runtimes()
+    assert (spec.name, spec.aliases, spec.claims) == ("local", ("perstack",), frozenset({"env"}))
