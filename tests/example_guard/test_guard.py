@@ -87,7 +87,7 @@ CANARY = uuid.uuid4().hex
         ({"deny": [{"arguments": {"path": 7}}]}, "deny[0].arguments.path"),
         ({"denyEnv": [7]}, "denyEnv"),
     ],
-    ids=["unknown", "no-list", "no-table", "unknown-in-rule", "tool", "argument", "variable"],  # the same in each worker
+    ids=["unknown", "no-list", "no-table", "unknown-in-rule", "tool", "argument", "variable"],
 )
 def test_a_setting_that_is_wrong_is_named(table, key) -> None:
     with pytest.raises(ValueError, match=r"must be|unknown") as caught:
