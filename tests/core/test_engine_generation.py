@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
-
 from perstack.engine.generation import Generation, collect
 from perstack.errors import ProviderError
 from perstack.messages import NO_USAGE, TextPart, ThinkingPart, ToolCallPart

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from perstack.engine.retry import FIRST_DELAY, LONGEST_DELAY, retry_delay
 from perstack.errors import ProviderError
 
