@@ -100,6 +100,7 @@ def test_every_expert_has_the_base_skill_first_whether_or_not_it_declares_others
 @pytest.mark.parametrize(
     ("declared", "argv"),
     [
+        ('pick = ["exec"]', BUNDLED),
         ('command = "npx"\npackageName = "@perstack/base"', BUNDLED),
         ('command = "npx"\nargs = ["-y", "@perstack/base"]', BUNDLED),
         ('command = "npx"\npackageName = "@perstack/base@0.0.40"', ("npx", "-y", "@perstack/base@0.0.40")),

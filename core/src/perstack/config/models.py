@@ -118,6 +118,9 @@ class McpSkill(Skill):
 class StdioSkill(McpSkill):
     """An MCP server that is started as a process."""
 
+    # The base skill may leave out its command, so an editor must not ask for it.
+    model_config = ConfigDict(json_schema_extra={"required": ["type"]})
+
     kind: ClassVar[SkillKind] = "mcpStdioSkill"
 
     type: Literal["mcpStdioSkill"]
@@ -200,6 +203,14 @@ class ExpertConfig(Table):
     provider_tools: Names = ()
     provider_skills: Annotated[tuple[dict[str, JsonValue], ...], Field(strict=False)] = ()
     provider_tool_options: dict[str, JsonValue] = {}
+
+    @field_validator("skills", mode="before")
+    @classmethod
+    def _bundled(cls, value: object) -> object:
+        base = value.get(BASE_SKILL) if isinstance(value, dict) else None
+        if not isinstance(value, dict) or not isinstance(base, dict) or base.keys() & {"command", "endpoint", "tools"}:
+            return value
+        return {**value, BASE_SKILL: {"type": StdioSkill.kind, **base, "command": "npx", "packageName": BASE_SKILL}}
 
     @property
     def key(self) -> str:

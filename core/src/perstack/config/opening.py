@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from perstack.config.loading import Loaded, load_sources, read_sources
+from perstack.config.loading import Loaded, Sources, load_sources, read_sources
 from perstack.config.problems import suggestion
 from perstack.errors import ConfigError, PluginError, Problem
 from perstack.messages import JsonValue
@@ -48,6 +48,7 @@ def open_project(
         sources, cwd=cwd, overrides=overrides, environ=environ, env_paths=env_paths, registry=registry
     )
     settings, problems = _settings(loaded, registry)
+    problems += _silenced(sources, loaded, plugin_options)
     problems += _provider_settings(loaded, registry)
     if problems:
         raise ConfigError(problems)
@@ -72,11 +73,36 @@ def _settings(loaded: Loaded, registry: Registry) -> tuple[dict[str, object], li
         origin = loaded.origins.at("plugins", name)
         try:
             parsed[name] = registry.setting(name).parse(table)
-        except (PluginError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001 a plugin may raise anything
+            said = isinstance(error, (PluginError, ValueError))
+            message = str(error) if said else f"the plugin cannot read it: {type(error).__name__}: {error}"
             hint = error.hint if isinstance(error, PluginError) else ""
-            problem = Problem(message=str(error), where=origin.source, line=origin.line, key=f"plugins.{name}")
+            problem = Problem(message=message, where=origin.source, line=origin.line, key=f"plugins.{name}")
             problems.append(replace(problem, hint=hint))
     return parsed, problems
+
+
+def _silenced(sources: Sources, loaded: Loaded, options: Sequence[str]) -> list[Problem]:
+    """A problem for each plugin that only the project leaves out: the operator has configured it, maybe as a guard."""
+    own, project = sources.plugins(operator=True), sources.plugins(operator=False)
+    problems = []
+    for position, name in enumerate(loaded.project.plugins.block):
+        origin = loaded.origins.at("plugins", "block", position)
+        if (
+            isinstance(own.get(name), dict)
+            and _blocks(project, name)
+            and not (_blocks(own, name) or f"no:{name}" in options)
+        ):
+            message = f"a project cannot leave out {name!r}, which your own settings configure"
+            hint = f"Leave it out yourself, with -p no:{name}, or under [plugins] in your own settings."
+            problem = Problem(message=message, where=origin.source, line=origin.line, key="plugins.block", hint=hint)
+            problems.append(problem)
+    return problems
+
+
+def _blocks(plugins: Mapping[str, JsonValue], name: str) -> bool:
+    listed = plugins.get("block")
+    return isinstance(listed, list) and name in listed
 
 
 def _provider_settings(loaded: Loaded, registry: Registry) -> list[Problem]:

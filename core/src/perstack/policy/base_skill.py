@@ -21,7 +21,7 @@ def is_bundled(name: str, skill: SkillConfig) -> bool:
 
 def supplied() -> StdioSkill:
     """The declaration that stands in where an Expert has none."""
-    return StdioSkill.model_validate({"type": StdioSkill.kind, "command": "npx", "packageName": BASE_SKILL})
+    return StdioSkill.model_construct(type=StdioSkill.kind, command="npx", package_name=BASE_SKILL)
 
 
 def argv(replacement: Sequence[str] | None) -> tuple[str, ...]:
