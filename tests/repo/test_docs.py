@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -84,3 +86,20 @@ def test_every_decision_is_listed_and_has_the_same_parts() -> None:
             continue
         assert f"({path.name})" in index, path.name
         assert {"decision", "why"} <= anchors(path), path.name
+
+
+TOML = re.compile(r"^```toml\n(.*?)^```", re.MULTILINE | re.DOTALL)
+PROJECTS = [
+    pytest.param(block, id=f"{relative(page)}-{number}")
+    for page in PAGES
+    for number, block in enumerate(TOML.findall(page.read_text(encoding="utf-8")))
+    if re.search(r"^\[experts\.", block, re.MULTILINE) and "\ninstruction" in block and "delegates" not in block
+]
+
+
+@pytest.mark.parametrize("block", PROJECTS)
+def test_every_project_in_a_page_is_a_valid_one(block: str, tmp_path: Path) -> None:
+    (tmp_path / "perstack.toml").write_text(block)
+    check = [sys.executable, "-m", "perstack", "check", "--config", str(tmp_path / "perstack.toml")]
+    done = subprocess.run(check, check=False, capture_output=True, text=True, timeout=60, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
