@@ -1,0 +1,27 @@
+"""Where perstack keeps files of its own on this machine."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+CACHE_VARIABLE = "PERSTACK_CACHE_DIR"
+
+
+def cache_dir(environ: Mapping[str, str], *, platform: str = sys.platform) -> Path:
+    """The directory for things that can be fetched again; it need not exist yet.
+
+    ``PERSTACK_CACHE_DIR`` names it. Without it, it is ``perstack`` in the platform's own place: ``XDG_CACHE_HOME`` or
+    ``~/.cache``, ``~/Library/Caches`` on macOS, ``%LOCALAPPDATA%`` on Windows.
+    """
+    if chosen := environ.get(CACHE_VARIABLE):
+        return Path(os.path.abspath(os.path.expanduser(chosen)))
+    if platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "perstack"
+    if platform == "win32":
+        local = environ.get("LOCALAPPDATA")
+        return (Path(local) if local else Path.home() / "AppData" / "Local") / "perstack" / "Cache"
+    xdg = environ.get("XDG_CACHE_HOME", "")
+    return (Path(xdg) if os.path.isabs(xdg) else Path.home() / ".cache") / "perstack"

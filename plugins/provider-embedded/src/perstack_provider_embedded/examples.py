@@ -1,0 +1,76 @@
+"""Worked examples: short finished runs, told as real turns.
+
+A model of 135 million parameters learns the shape of a run from them and hardly from prose; without them it finishes
+almost nothing. An example is told only when all of its tools are offered, so that it never teaches a tool that is not
+there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from perstack.messages import JsonObject, ToolDefinition
+
+
+class Turn(NamedTuple):
+    """One turn of a chat."""
+
+    role: str
+    text: str
+
+
+class Example(NamedTuple):
+    """A finished run, and the tools that it calls."""
+
+    tools: frozenset[str]
+    turns: tuple[Turn, ...]
+
+
+def _call(tool: str, args: JsonObject, result: JsonObject) -> tuple[Turn, Turn]:
+    return (
+        Turn("assistant", json.dumps({tool: args})),
+        Turn("user", f"{tool} returned: {json.dumps(result)}"),
+    )
+
+
+def _read(path: str, content: str) -> tuple[Turn, Turn]:
+    return _call("readTextFile", {"path": path}, {"path": path, "content": content, "from": 0, "to": 1})
+
+
+def _write(path: str, text: str) -> tuple[Turn, Turn]:
+    return _call("writeTextFile", {"path": path, "text": text}, {"path": path, "text": text})
+
+
+def _example(task: str, *calls: tuple[Turn, Turn], answer: str) -> Example:
+    turns = [Turn("user", task), *(turn for call in calls for turn in call)]
+    turns.append(Turn("assistant", json.dumps({"answer": answer})))
+    tools = frozenset(key for turn in turns[1:-1:2] for key in json.loads(turn.text))
+    return Example(tools, tuple(turns))
+
+
+def examples() -> tuple[Example, ...]:
+    """Every example. The names and texts differ, so that what repeats is the shape."""
+    return (
+        _example("Write Moon into sky.txt.", _write("sky.txt", "Moon"), answer="sky.txt now holds: Moon"),
+        _example("What does list.txt say?", _read("list.txt", "Buy milk"), answer="list.txt says: Buy milk"),
+        _example(
+            "Read title.txt and write the same text into duplicate.txt.",
+            _read("title.txt", "Plant 7 roses"),
+            _write("duplicate.txt", "Plant 7 roses"),
+            answer="duplicate.txt now has the text of title.txt.",
+        ),
+        _example(
+            "Read city.txt and write the same text into clone.txt.",
+            _read("city.txt", "blue-4471"),
+            _write("clone.txt", "blue-4471"),
+            answer="clone.txt now has the text of city.txt.",
+        ),
+    )
+
+
+def examples_for(tools: Sequence[ToolDefinition]) -> list[Turn]:
+    """The turns of every example whose tools are all among `tools`."""
+    offered = {tool.name for tool in tools}
+    return [turn for example in examples() if example.tools <= offered for turn in example.turns]
