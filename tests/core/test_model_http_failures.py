@@ -62,7 +62,16 @@ def test_W_15_the_reason_is_found_in_every_vendors_shape(body: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"null", b"[]", b"{}", b'{"error": {}}', b'{"error": {"message": 1}}', b"[" * 60000]
+    "body",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"{}",
+        b'{"error": {}}',
+        b'{"error": {"message": 1}}',
+        pytest.param(b"[" * 60_000, id="deep"),
+    ],
 )
 def test_a_body_without_a_reason_leaves_the_status(body: bytes) -> None:
     error = refusal(body)

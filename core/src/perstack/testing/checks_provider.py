@@ -90,7 +90,9 @@ class ProviderChecks:
             "Finish",
         ]
 
-    @pytest.mark.parametrize("raw", ['{"path": "a', "[1]", '"text"', "null", "NaN", '{"a": NaN}', "[" * 5000])
+    @pytest.mark.parametrize(
+        "raw", ['{"path": "a', "[1]", '"text"', "null", "NaN", '{"a": NaN}', pytest.param("[" * 5000, id="deep")]
+    )
     async def test_broken_arguments_are_handed_on_as_written(self, raw: str) -> None:
         got, _ = await self.ask(Turn(calls=[Call("readTextFile", raw), Call("readTextFile", {"path": "whole"})]))
         assert (got.calls[0].args, got.calls[0].raw_args) == (None, raw)
