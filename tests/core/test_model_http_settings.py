@@ -60,7 +60,7 @@ def test_https_and_this_machine_are_accepted(value: str) -> None:
         ("https://models.example.com/a b", "no http"),
     ],
 )
-def test_AS10_a_base_url_that_would_leak_the_key_is_refused_with_its_reason(value: str, reason: str) -> None:
+def test_a_base_url_that_would_leak_the_key_is_refused_with_its_reason(value: str, reason: str) -> None:
     assert url("https://models.example.com/v1") == "https://models.example.com/v1"
     with pytest.raises(ConfigError, match=reason):
         url(value)

@@ -21,7 +21,7 @@ def context(env: dict[str, str], **settings: object) -> ProviderContext:
     return ProviderContext(settings=settings, env=env, cache_dir=Path("unused"))
 
 
-def test_T9_without_a_base_url_traffic_goes_to_the_vendors_host() -> None:
+def test_without_a_base_url_traffic_goes_to_the_vendors_host() -> None:
     (spec,) = perstack_register_providers()
     assert urlsplit(DEFAULT_URL).hostname in spec.api_hosts
 

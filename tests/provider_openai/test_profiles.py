@@ -22,7 +22,7 @@ def context(env: dict[str, str], **settings: object) -> ProviderContext:
 
 
 @pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: profile.name)
-def test_T9_without_a_base_url_traffic_goes_to_the_vendors_host(profile: Profile) -> None:
+def test_without_a_base_url_traffic_goes_to_the_vendors_host(profile: Profile) -> None:
     assert urlsplit(server_url(profile, context({}))).hostname in spec(profile).api_hosts
 
 
