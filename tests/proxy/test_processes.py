@@ -10,7 +10,7 @@ import time
 import uuid
 
 import pytest
-from perstack_proxy import processes
+from perstack_proxy import prctl, processes
 from perstack_proxy.processes import descendants, end_tree
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX processes")
@@ -150,7 +150,7 @@ def test_the_table_of_ps_agrees_with_proc():
 
 
 def test_where_there_is_no_prctl_the_answer_is_false(monkeypatch):
-    monkeypatch.setattr(processes, "LINUX", False)
+    monkeypatch.setattr(prctl, "LINUX", False)
     assert not processes.become_subreaper()
     assert not processes.set_not_dumpable()
     assert not processes.die_with_parent()

@@ -16,12 +16,19 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from perstack_proxy.limits import KILL_SETTLE_SECONDS, TERM_GRACE_SECONDS
+from perstack_proxy.prctl import LINUX, become_subreaper, die_with_parent, set_not_dumpable
 
-LINUX = sys.platform.startswith("linux")
+__all__ = [
+    "LINUX",
+    "Process",
+    "become_subreaper",
+    "descendants",
+    "die_with_parent",
+    "end_tree",
+    "process_table",
+    "set_not_dumpable",
+]
 
-_PR_SET_PDEATHSIG = 1
-_PR_SET_DUMPABLE = 4
-_PR_SET_CHILD_SUBREAPER = 36
 _POLL_SECONDS = 0.01
 
 
@@ -32,28 +39,6 @@ class Process(NamedTuple):
     parent: int
     group: int
     state: str
-
-
-def become_subreaper() -> bool:
-    """From now on orphans among this process's descendants become its children. False where that does not exist."""
-    return _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-
-
-def set_not_dumpable() -> bool:
-    """From now on ordinary processes of the same user cannot read this process's memory or environment.
-
-    It does not hold against root. False where that does not exist.
-    """
-    return _prctl(_PR_SET_DUMPABLE, 0)
-
-
-def die_with_parent(number: int | None = None) -> bool:
-    """From now on this process gets a signal (default SIGKILL) when the thread that started it ends.
-
-    The caller compares `os.getppid()` with the parent it expects afterwards, because the parent may be gone already.
-    False where that does not exist.
-    """
-    return _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL if number is None else number)
 
 
 def descendants(pid: int) -> list[int]:
@@ -190,14 +175,3 @@ def _table_of_ps() -> list[Process]:
     listing = subprocess.run(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, timeout=10, check=True).stdout
     rows = (line.split(None, 3) for line in listing.decode("ascii", "replace").splitlines())
     return [Process(int(row[0]), int(row[1]), int(row[2]), row[3][:1]) for row in rows if len(row) == 4]
-
-
-def _prctl(option: int, value: int) -> bool:
-    if not LINUX:
-        return False
-    import ctypes
-
-    try:
-        return ctypes.CDLL(None).prctl(option, value, 0, 0, 0) == 0  # type: ignore[no-any-return]
-    except (OSError, AttributeError):
-        return False

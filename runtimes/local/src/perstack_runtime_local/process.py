@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import subprocess
 import sys
@@ -42,10 +41,13 @@ class Command:
     cwd: Path
     env: Mapping[str, str] = field(repr=False)
 
-    def to_line(self) -> bytes:
-        """The command as the guardian reads it."""
-        spec = {"path": self.path, "argv": self.argv, "env": dict(self.env), "cwd": str(self.cwd)}
-        return json.dumps(spec).encode() + b"\n"
+    def packed(self) -> bytes:
+        """The command as the guardian reads it.
+
+        Raises:
+            ValueError: A string holds a NUL, which no program can be given.
+        """
+        return guardian.pack(self.path, self.argv, dict(self.env), str(self.cwd))
 
 
 class LocalProcess:
@@ -67,6 +69,10 @@ class LocalProcess:
         Raises:
             SandboxUnavailable: The operating system refused, with its reason.
         """
+        try:
+            packed = command.packed()
+        except ValueError as error:
+            raise SandboxUnavailable(f"Skill {skill!r} could not be started: {error}.") from None
         ours, theirs = socket.socketpair()
         try:
             guard = await anyio.open_process(
@@ -87,19 +93,18 @@ class LocalProcess:
         process = cls(guard, await SocketStream.from_socket(ours))
         try:
             with anyio.fail_after(START_SECONDS):
-                await process._control.send(command.to_line())
+                await process._control.send(packed)
                 report = await process._next_report()
         except BaseException as error:
             await process.terminate(grace=0)
             if isinstance(error, (TimeoutError, *_GONE)):
                 raise SandboxUnavailable(f"The guardian of skill {skill!r} did not start.") from error
             raise
-        started = report.get("started") if report else None
-        if not isinstance(started, int):
+        word, value = report or ("failed", "its guardian ended at once")
+        if word != "started":
             await process.terminate(grace=0)
-            reason = report.get("failed") if report else "its guardian ended at once"
-            raise SandboxUnavailable(f"Skill {skill!r} could not be started: {reason}.")
-        process.pid = started
+            raise SandboxUnavailable(f"Skill {skill!r} could not be started: {value}.")
+        process.pid = int(value)
         return process
 
     async def send(self, data: bytes) -> None:
@@ -130,8 +135,8 @@ class LocalProcess:
                 if report is None:
                     await self._kill_orphans()
                     raise SandboxUnavailable("The skill's guardian ended without a report.")
-                code = report.get("exited")
-                self._code = code if isinstance(code, int) else None
+                word, value = report
+                self._code = int(value) if word == "exited" else None
             return self._code
 
     async def terminate(self, *, grace: float) -> None:
@@ -143,7 +148,7 @@ class LocalProcess:
             if self._guard.stdin is not None:
                 await self._guard.stdin.aclose()
             with suppress(*_GONE):
-                await self._control.send(json.dumps({"grace": grace}).encode() + b"\n")
+                await self._control.send(b"end %f\n" % grace)
             patience = guardian.LINGER_SECONDS + grace + 2 * KILL_SETTLE_SECONDS
             with anyio.move_on_after(patience):
                 await self._guard.wait()
@@ -161,15 +166,15 @@ class LocalProcess:
         if self.pid > 1 and self._code is None:
             await to_thread.run_sync(lambda: end_tree(self.pid, grace=0))
 
-    async def _next_report(self) -> dict[str, object] | None:
+    async def _next_report(self) -> tuple[str, str] | None:
         while b"\n" not in self._buffer:
             try:
                 self._buffer += await self._control.receive()
             except _GONE:
                 return None
         line, _, self._buffer = self._buffer.partition(b"\n")
-        report: dict[str, object] = json.loads(line)
-        return report
+        word, _, value = line.decode("utf-8", "replace").partition(" ")
+        return word, value
 
 
 async def _read(stream: ByteReceiveStream | None, max_bytes: int) -> bytes:
