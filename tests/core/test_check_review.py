@@ -62,7 +62,7 @@ def test_Q1_a_project_with_nothing_to_accept_passes_and_still_lists_everything(t
         (("requiredEnv", f'image = "server@sha256:{"0" * 64}"\nrequiredEnv'), []),
     ],
 )
-def test_Q2_Q4_Q7_Q13_what_widens_a_sound_skill_is_a_finding(tmp_path, change, codes) -> None:
+def test_T5_Q2_Q4_Q7_Q13_what_widens_a_sound_skill_is_a_finding(tmp_path, change, codes) -> None:
     assert left(tmp_path, sound()) == [], "the control"
     text = sound().replace(*change)
     assert text != sound()

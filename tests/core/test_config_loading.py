@@ -197,7 +197,7 @@ def test_W_51_defaults_are_those_of_the_models(tmp_path) -> None:
     assert (project.reasoning_budget, project.runtime, project.model) == ("low", None, None)
 
 
-@pytest.mark.parametrize("text", ["10abc", "", " 5 x", "1.5", "ten"])
+@pytest.mark.parametrize("text", ["10abc", "", " 5", "1_0", "+5", "1.5", "ten", "\u0663"])
 def test_W_51_a_number_in_a_variable_is_a_number_or_an_error(tmp_path, text) -> None:
     write(tmp_path, EXPERT)
     if not text:

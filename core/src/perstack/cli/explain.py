@@ -8,6 +8,7 @@ from pathlib import Path
 
 from perstack_proxy.sanitise import sanitise_line
 
+from perstack.cli.failures import warn
 from perstack.cli.project import add_project_options, open_with
 from perstack.errors import ExitCode
 
@@ -32,11 +33,14 @@ def run(args: argparse.Namespace) -> int:
     from perstack.policy.explain import as_json, as_text
     from perstack.policy.validate import chosen_runtime
 
+    runtime = chosen_runtime(loaded, registry)
+    if runtime.name not in registry.runtimes:
+        warn([f"The runtime {runtime.name!r} is not installed; this is what one would have to enforce."])
     decision = decide(
         loaded,
         args.expert,
         registry=registry,
-        runtime_spec=chosen_runtime(loaded, registry),
+        runtime_spec=runtime,
         workspace=Path(args.workspace).resolve(),
         extra_env=args.env,
     )

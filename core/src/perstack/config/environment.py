@@ -151,6 +151,8 @@ def _value(key: str, text: str) -> JsonTable:
     value: JsonValue = text
     if key == "provider":
         value = {"providerName": text}
-    elif key in _NUMBERS or (key == "reasoningBudget" and text.isdecimal()):
-        value = int(text)
+    elif text.isascii() and text.isdecimal():
+        value = int(text) if key in {*_NUMBERS, "reasoningBudget"} else text
+    elif key in _NUMBERS:
+        raise ValueError(text)
     return {key: value}
