@@ -25,7 +25,10 @@ def perstack_parse_config(data: bytes) -> Mapping[str, JsonValue]:
 @hookimpl
 def perstack_register_transports() -> Iterable[TransportSpec]:
     """Offer skills over standard streams. A skill that a person serves needs no transport."""
-    return [TransportSpec(type="mcpStdioSkill", summary="MCP over a process's standard streams", factory=_stdio)]
+    return [
+        TransportSpec(type="mcpStdioSkill", summary="MCP over a process's standard streams", factory=_stdio),
+        TransportSpec(type="mcpSseSkill", summary="MCP over HTTP: not in this version", factory=_remote),
+    ]
 
 
 @hookimpl
@@ -38,6 +41,15 @@ def _stdio() -> Transport:
     from perstack.tools.stdio import StdioTransport
 
     return StdioTransport()
+
+
+def _remote() -> Transport:
+    from perstack.errors import PluginMissing
+
+    raise PluginMissing(
+        "Skills that run elsewhere (type 'mcpSseSkill') need the remote transport, which this version does not have.",
+        hint='Start the server as a process instead: type = "mcpStdioSkill".',
+    )
 
 
 def _files(place: str) -> JournalStore:
