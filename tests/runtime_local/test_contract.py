@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
+from pathlib import Path
 
 import pytest
 from perstack.specs import RuntimeContext
@@ -29,3 +31,10 @@ async def test_contract(check, tmp_path) -> None:
 def test_the_older_name_of_the_runtime_is_kept() -> None:
     (spec,) = perstack_register_runtimes()
     assert (spec.name, spec.aliases, spec.claims) == ("local", ("perstack",), frozenset({"env"}))
+
+
+def test_the_page_for_authors_lists_every_check() -> None:
+    page = Path(__file__).parents[2] / "docs" / "plugins" / "contract-runtime.md"
+    assert re.findall(r"^\| `([a-z0-9:-]+)` \| (.+?)(?: For runtimes that claim .*)? \|$", page.read_text(), re.M) == [
+        (name, check.__doc__) for name, check in CHECKS.items()
+    ]
