@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import anyio
 import msgspec
@@ -15,6 +16,7 @@ from perstack.redaction import Redactor
 from perstack.specs import MiddlewareSpec, ToolVerdict
 from perstack.tools.catalogue import Tool, Toolbox
 from perstack.tools.dispatch import DispatchContext, Dispatcher
+from perstack.tools.results import bounded
 from perstack.tools.review import reduced
 
 SCHEMA = {"type": "object", "properties": {"text": {"type": "string"}}}
@@ -263,7 +265,7 @@ async def test_a_result_of_middleware_carries_the_calls_own_id() -> None:
 
 async def test_AO3_secrets_are_gone_from_results_and_failures_also_where_the_text_is_cut() -> None:
     secret = "canary-a91b22d0"
-    rig = Rig(secrets={"TOKEN": secret}, output_limit=20)
+    rig = Rig(secrets={"TOKEN": secret}, shorten=partial(bounded, limit=20))
     rig.session.text = f"{'x' * 6}{secret}{'y' * 50}"  # the cut would go through the secret
     shown = text_of((await rig.call()).result)
     assert "canary" not in shown
@@ -272,7 +274,7 @@ async def test_AO3_secrets_are_gone_from_results_and_failures_also_where_the_tex
 
 
 async def test_AM7_a_long_result_is_cut() -> None:
-    rig = Rig(output_limit=100)
+    rig = Rig(shorten=partial(bounded, limit=100))
     rig.session.text = "x" * 10_000
     assert len(text_of((await rig.call()).result)) < 200
 

@@ -29,7 +29,7 @@ from perstack.journal.files import FileStore
 class KillingWriter:
     def __init__(self, writer, moment, number):
         self._writer, self._moment, self._left = writer, moment, number
-        self.close = writer.close
+        self.close, self.keep, self.kept = writer.close, writer.keep, writer.kept
     @property
     def head(self):
         return self._writer.head

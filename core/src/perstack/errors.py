@@ -11,7 +11,8 @@
     │   └── JournalError          1
     │       ├── JobNotFound       1
     │       ├── JournalLocked     1   another process writes this job
-    │       └── JournalCorrupt    1   the chain does not hold
+    │       ├── JournalCorrupt    1   the chain does not hold
+    │       └── JournalWriteError 2   the disk is full or broken
     ├── PolicyError               5   refused: what was asked is not allowed
     │   └── ControlsMissing       5   a runtime cannot enforce what the run requires
     ├── SandboxError              2   the boundary failed, which is never a command's result
@@ -131,6 +132,12 @@ class JournalLocked(JournalError):
 
 class JournalCorrupt(JournalError):
     """The journal's chain does not hold: it was changed or damaged outside perstack."""
+
+
+class JournalWriteError(JournalError):
+    """The journal could not be written, so nothing more is done."""
+
+    exit_code = ExitCode.FAILED
 
 
 class PolicyError(PerstackError):

@@ -287,6 +287,18 @@ class JournalWriter(Protocol):
         """Add one event, as redacted JSON."""
         ...
 
+    def keep(self, text: str) -> str:
+        """Keep a redacted text beside the journal; returns the name to ask for it with."""
+        ...
+
+    def kept(self, name: str) -> str:
+        """The text that `keep` named.
+
+        Raises:
+            JournalCorrupt: There is none of that name, or it was changed.
+        """
+        ...
+
     def sync(self) -> None:
         """Everything appended is on disk when this returns."""
         ...

@@ -99,6 +99,7 @@ class Recorder:
 
     Attributes:
         state: The job's state after the newest event.
+        journal: Where they are kept.
         redactor: What takes secrets out of events; texts in pieces need a stream of it.
     """
 
@@ -113,7 +114,7 @@ class Recorder:
     ) -> None:
         self.job_id = job_id
         self.state = state
-        self._journal = journal
+        self.journal = journal
         self.redactor = redactor
         self._watchers = tuple(watchers)
         self._encoder = msgspec.json.Encoder()
@@ -133,9 +134,9 @@ class Recorder:
         if clean != data:
             event = msgspec.json.decode(clean, type=type(event))
         if not isinstance(event, SHOWN_ONLY):
-            self._journal.append(clean)
+            self.journal.append(clean)
             if isinstance(event, DURABLE):
-                self._journal.sync()
+                self.journal.sync()
         self.state.apply(event)
         for watch in self._watchers:
             watch(event, clean)

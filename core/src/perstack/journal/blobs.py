@@ -56,10 +56,17 @@ class Blobs:
         token = match[0]
         if len(token) - 2 <= INLINE_BYTES and not token.startswith(_PREFIX):
             return token
-        return b'%s%s"' % (_PREFIX, self._store(token[1:-1]).encode())
+        return b'%s%s"' % (_PREFIX, self.store(token[1:-1]).encode())
 
     def _content(self, match: re.Match[bytes]) -> bytes:
-        name = match[1].decode()
+        return b'"%s"' % self.load(match[1].decode())
+
+    def load(self, name: str) -> bytes:
+        """The content that `store` named.
+
+        Raises:
+            JournalCorrupt: It is missing, or is not what its name says.
+        """
         path = self._path(name)
         try:
             data = path.read_bytes()
@@ -67,12 +74,13 @@ class Blobs:
             raise JournalCorrupt(f"{str(path)!r} is missing: the journal refers to it.") from None
         if hashlib.sha256(data).hexdigest() != name:
             raise JournalCorrupt(f"{str(path)!r} was changed: its content is not what its name says.")
-        return b'"%s"' % data
+        return data
 
     def _path(self, name: str) -> Path:
         return self._directory / name[:2] / name
 
-    def _store(self, data: bytes) -> str:
+    def store(self, data: bytes) -> str:
+        """The name of `data`, which is on disk when this returns."""
         name = hashlib.sha256(data).hexdigest()
         path = self._path(name)
         if path.exists():

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 
-from perstack.errors import JournalError
+from perstack.errors import JournalCorrupt, JournalWriteError
 from perstack.journal.blobs import Blobs
 from perstack.journal.chain import Line, encode_line, next_link
 from perstack.journal.disk import write_all
+
+KEPT_NAME = re.compile("[0-9a-f]{64}")
 
 
 class FileWriter:
@@ -35,7 +38,7 @@ class FileWriter:
         """Add one event: a JSON object on one line, redacted.
 
         Raises:
-            JournalError: The disk is full or broken; the journal is as it was before.
+            JournalWriteError: The disk is full or broken; the journal is as it was before.
         """
         if not event.startswith(b"{") or not event.endswith(b"}") or b"\n" in event:
             raise ValueError("An event is one JSON object on one line.")
@@ -46,24 +49,45 @@ class FileWriter:
             data = encode_line(line)
             self._write(data)
         except OSError as error:
-            raise JournalError(
+            raise JournalWriteError(
                 f"A record could not be written to the journal: {error.strerror or error}.",
                 hint="Make room, then go on with --continue-job.",
             ) from error
         self._seq, self._link, self._size = line.seq, line.link, self._size + len(data)
 
+    def keep(self, text: str) -> str:
+        """The name under which `text` is kept beside the journal.
+
+        Raises:
+            JournalWriteError: It could not be written.
+        """
+        try:
+            return self._blobs.store(text.encode())
+        except OSError as error:
+            raise JournalWriteError(f"A tool's output could not be kept: {error.strerror or error}.") from error
+
+    def kept(self, name: str) -> str:
+        """The text that `keep` named.
+
+        Raises:
+            JournalCorrupt: There is none of that name, or it was changed.
+        """
+        if not KEPT_NAME.fullmatch(name):
+            raise JournalCorrupt(f"{name!r} names nothing that was kept.")
+        return self._blobs.load(name).decode()
+
     def sync(self) -> None:
         """Everything appended is on disk when this returns.
 
         Raises:
-            JournalError: It may not be, and nothing more is accepted: a kernel reports a lost page only once.
+            JournalWriteError: It may not be, and nothing more is accepted: a kernel reports a lost page only once.
         """
         self._check()
         try:
             os.fsync(self._descriptor)
         except OSError as error:
             self._state = "its disk failed"
-            raise JournalError(f"The journal may not be on disk: {error.strerror or error}.") from error
+            raise JournalWriteError(f"The journal may not be on disk: {error.strerror or error}.") from error
 
     def close(self) -> None:
         """Sync, and let others write. Calling it again is harmless."""
@@ -88,4 +112,4 @@ class FileWriter:
 
     def _check(self) -> None:
         if self._state:
-            raise JournalError(f"The journal takes no more records: {self._state}.")
+            raise JournalWriteError(f"The journal takes no more records: {self._state}.")

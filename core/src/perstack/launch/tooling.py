@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from perstack.engine.context import OpenTools, Tools
@@ -13,13 +14,23 @@ from perstack.launch.plan import RunPlan
 from perstack.policy.env import env_values
 from perstack.sandbox.lease import LeaseContext, open_skills
 from perstack.tools.catalogue import Tool, Toolbox, toolbox
-from perstack.tools.dispatch import DispatchContext, Dispatcher
+from perstack.tools.dispatch import DispatchContext, Dispatcher, HasSession
+from perstack.tools.outputs import SKILL as OUTPUTS_SKILL
+from perstack.tools.outputs import Outputs, output_limit
+from perstack.tools.results import TEXT_CHARACTERS
 
 if TYPE_CHECKING:
     from perstack.messages import ToolCall, ToolDefinition
     from perstack.policy.decide import ExpertPolicy
-    from perstack.protocols import Runtime
+    from perstack.protocols import Runtime, SkillSession
     from perstack.tools.review import Approver, Verdict
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OwnSkill:
+    """A skill that core serves itself."""
+
+    session: SkillSession
 
 
 class RunTools:
@@ -38,6 +49,8 @@ class RunTools:
 
 def open_tools(plan: RunPlan, recorder: Recorder, runtime: Runtime, approver: Approver) -> OpenTools:
     """How runs of this job get their tools."""
+    limit = output_limit(plan.model_info.context_window, most=TEXT_CHARACTERS)
+    outputs = Outputs(keep=recorder.journal.keep, kept=recorder.journal.kept, limit=limit)
 
     @asynccontextmanager
     async def opened(policy: ExpertPolicy, run_id: str, *, interactive: bool) -> AsyncIterator[Tools]:
@@ -52,7 +65,8 @@ def open_tools(plan: RunPlan, recorder: Recorder, runtime: Runtime, approver: Ap
         )
         env = {skill.skill: env_values(skill, plan.loaded.host_env) for skill in policy.skills}
         async with open_skills(policy.skills, env=env, context=lease) as skills:
-            listed = {name: skill.session.tools for name, skill in skills.items()}
+            served: dict[str, HasSession] = {**skills, OUTPUTS_SKILL: OwnSkill(session=outputs)}
+            listed = {name: skill.session.tools for name, skill in served.items()}
             experts = {key: each.expert for key, each in plan.decision.experts.items()}
             box = toolbox(policy.expert, listed, experts=experts, interactive=interactive)
             context = DispatchContext(
@@ -61,8 +75,9 @@ def open_tools(plan: RunPlan, recorder: Recorder, runtime: Runtime, approver: Ap
                 redactor=plan.redactor,
                 approver=approver,
                 reviewed=_Reviewed(recorder, run_id, policy.key),
+                shorten=outputs.shorten,
             )
-            yield RunTools(box, Dispatcher(box, skills, context))
+            yield RunTools(box, Dispatcher(box, served, context))
 
     return opened
 

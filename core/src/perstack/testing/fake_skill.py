@@ -43,6 +43,7 @@ class FakeSkill:
             "fail": ("Fail with the text.", {"text": STRING}, self._fail),
             "block": ("Wait until NAME is released.", {"name": STRING}, self._block),
             "counter": ("Count the calls of this tool.", {}, lambda _: str(next(self._counter))),
+            "lines": ("Numbered lines.", {"count": {"type": "integer"}}, self._lines),
             "environment": ("Show the variables that this server has.", {}, lambda _: json.dumps(dict(os.environ))),
         }
         self._tools = {name: tool for name, tool in tools.items() if not only or name in only}
@@ -85,6 +86,9 @@ class FakeSkill:
             text, failed = f"{type(error).__name__}: {error}", True
         self._note("end", name, args)
         return {"content": [{"type": "text", "text": text}], "isError": failed}
+
+    def _lines(self, args: Json) -> str:
+        return "\n".join(f"line {number}" for number in range(int(str(args["count"]))))
 
     def _fail(self, args: Json) -> str:
         raise ValueError(args["text"])

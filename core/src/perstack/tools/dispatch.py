@@ -15,7 +15,7 @@ from perstack.errors import PerstackError, ToolError
 from perstack.messages import ContentPart, TextPart, ToolResult
 from perstack.specs import ToolView
 from perstack.tools.arguments import argument_problems
-from perstack.tools.results import TEXT_CHARACTERS, bounded
+from perstack.tools.results import bounded
 from perstack.tools.review import Approver, Reviewers, Verdict, decide, nobody
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class DispatchContext:
         redactor: Applied to every text of every result, before it is cut and before anyone sees it.
         reviewed: Told of each call that was denied, or that a person was asked about.
         timeout: Seconds for one call.
-        output_limit: Characters of text in one result.
+        shorten: Makes a result's contents as short as the model can use.
     """
 
     expert: str
@@ -63,7 +63,7 @@ class DispatchContext:
     approver: Approver = nobody
     reviewed: Callable[[ToolCall, Verdict], None] = lambda *_: None
     timeout: float = CALL_SECONDS
-    output_limit: int = TEXT_CHARACTERS
+    shorten: Callable[[tuple[ContentPart, ...]], tuple[ContentPart, ...]] = bounded
 
 
 class Dispatcher:
@@ -161,7 +161,7 @@ class Dispatcher:
             id=call.id,
             skill_name=tool.skill if tool else call.skill_name,
             tool_name=call.tool_name,
-            result=bounded(redacted, limit=self._context.output_limit),
+            result=self._context.shorten(redacted),
             is_error=result.is_error,
         )
 
