@@ -6,6 +6,7 @@ import json
 
 import pytest
 from perstack.config import models
+from projects import WHOLE
 from pydantic import ValidationError
 
 # What could end a line, open a comment, a quote or an expansion, or hide what a person would have seen.
@@ -13,46 +14,6 @@ BREAKS = ("\n", "\r", "\u2028", "\u2029", "\x85", "\x0b")
 INVISIBLE = ("\0", "\x1b[2J", "\x7f", "\x9b", "\u200b", "\u202e", "\u2066", "\ufeff", "\U000e0041", "\ud800")
 META = ('"', "'", "${HOME}", "$(id)", "`id`", "#", ": ", "|", ",", "=", "../..", " ")
 
-WHOLE = {
-    "provider": {"providerName": "p", "setting": {"baseUrl": "https://h.example/v1", "headers": {"X-Key": "v"}}},
-    "model": "m",
-    "runtime": "r",
-    "envPath": [".env"],
-    "perstackApiBaseUrl": "https://api.example",
-    "perstackBaseSkillCommand": ["command"],
-    "plugins": {"allow": ["a"], "block": ["b"], "require": ["c"]},
-    "policy": {"require": ["env"], "relax": ["env"], "allowProviderKeys": ["K"], "accept": ["X"]},
-    "experts": {
-        "e": {
-            "version": "1.0.0",
-            "description": "d",
-            "instruction": "i",
-            "delegates": ["e"],
-            "tags": ["t"],
-            "skills": {
-                "process": {
-                    "type": "mcpStdioSkill",
-                    "description": "d",
-                    "rule": "r",
-                    "pick": ["p"],
-                    "omit": ["o"],
-                    "command": "c",
-                    "args": ["a"],
-                    "requiredEnv": [{"name": "N", "from": "F", "description": "d"}],
-                    "allowedDomains": ["h.example"],
-                    "image": "i:1",
-                    "limits": {"memory": "1GiB"},
-                },
-                "package": {"type": "mcpStdioSkill", "command": "npx", "packageName": "p"},
-                "remote": {"type": "mcpSseSkill", "endpoint": "https://h.example/sse"},
-                "ask": {
-                    "type": "interactiveSkill",
-                    "tools": {"q": {"description": "d", "inputJsonSchema": "{}"}},
-                },
-            },
-        }
-    },
-}
 PROSE = {"description", "instruction", "rule", "args"}
 """Texts that go to the model, and arguments that go to a process as they are: lines may end in them."""
 FREE = {*PROSE, "model", "envPath", "perstackBaseSkillCommand", "packageName", "command", "providerName", "runtime"}

@@ -20,6 +20,48 @@ EXPERT = """
 instruction = "Write."
 """
 
+WHOLE = {
+    "provider": {"providerName": "p", "setting": {"baseUrl": "https://h.example/v1", "headers": {"X-Key": "v"}}},
+    "model": "m",
+    "runtime": "r",
+    "envPath": [".env"],
+    "perstackApiBaseUrl": "https://api.example",
+    "perstackBaseSkillCommand": ["command"],
+    "plugins": {"allow": ["a"], "block": ["b"], "require": ["c"]},
+    "policy": {"require": ["env"], "relax": ["env"], "allowProviderKeys": ["K"], "accept": ["X"]},
+    "experts": {
+        "e": {
+            "version": "1.0.0",
+            "description": "d",
+            "instruction": "i",
+            "delegates": ["e"],
+            "tags": ["t"],
+            "skills": {
+                "process": {
+                    "type": "mcpStdioSkill",
+                    "description": "d",
+                    "rule": "r",
+                    "pick": ["p"],
+                    "omit": ["o"],
+                    "command": "c",
+                    "args": ["a"],
+                    "requiredEnv": [{"name": "N", "from": "F", "description": "d"}],
+                    "allowedDomains": ["h.example"],
+                    "image": "i:1",
+                    "limits": {"memory": "1GiB"},
+                },
+                "package": {"type": "mcpStdioSkill", "command": "npx", "packageName": "p"},
+                "remote": {"type": "mcpSseSkill", "endpoint": "https://h.example/sse"},
+                "ask": {
+                    "type": "interactiveSkill",
+                    "tools": {"q": {"description": "d", "inputJsonSchema": "{}"}},
+                },
+            },
+        }
+    },
+}
+"""A sound configuration that has every key with a string in it."""
+
 NO_PLUGINS = Registry(plugins=())
 EVERYTHING = frozenset(CONTROLS)
 

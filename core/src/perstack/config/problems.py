@@ -24,7 +24,7 @@ _TYPES = {
     "model_type": "a table",
     "model_attributes_type": "a table",
     "tuple_type": "a list",
-    "literal_error": "one of",
+    "invalid-json-value": "a value that JSON has",
 }
 _NAMES = {str: "a string", bool: "a boolean", int: "a number", float: "a number", list: "a list", dict: "a table"}
 _SHOWN_CHARACTERS = 60
