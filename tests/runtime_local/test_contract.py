@@ -35,6 +35,7 @@ def test_the_older_name_of_the_runtime_is_kept() -> None:
 
 def test_the_page_for_authors_lists_every_check() -> None:
     page = Path(__file__).parents[2] / "docs" / "plugins" / "contract-runtime.md"
-    assert re.findall(r"^\| `([a-z0-9:-]+)` \| (.+?)(?: For runtimes that claim .*)? \|$", page.read_text(), re.M) == [
-        (name, check.__doc__) for name, check in CHECKS.items()
-    ]
+    rows = re.findall(
+        r"^\| `([a-z0-9:-]+)` \| (.+?)(?: For runtimes that claim .*)? \|$", page.read_text(), re.MULTILINE
+    )
+    assert rows == [(name, check.__doc__) for name, check in CHECKS.items()]

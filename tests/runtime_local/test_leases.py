@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from types import SimpleNamespace
 
 import anyio
@@ -128,3 +129,24 @@ async def test_a_call_after_the_lease_is_an_error_and_not_a_hang(tmp_path) -> No
         pass
     with pytest.raises(ToolError, match="gone"):
         await session.call("identity", {}, timeout=1)
+
+
+async def test_the_base_skill_connects_and_writes_into_the_workspace(tmp_path) -> None:
+    base = policy("@perstack/base", (sys.executable, "-I", "-m", "perstack_skill_base"))
+    async with opened(tmp_path, base) as skills:
+        serve = dispatcher(skills)
+        assert not (await serve.call(call("writeTextFile", path="note.txt", text="hello"))).is_error
+    assert (tmp_path / "note.txt").read_text() == "hello"
+
+
+async def test_a_thousand_calls_at_once_each_have_their_own_answer(tmp_path) -> None:
+    async with opened(tmp_path, policy("fake", fake_skill_argv())) as skills:
+        serve, answers = dispatcher(skills), {}
+
+        async def one(number: int) -> None:
+            answers[number] = text_of((await serve.call(call("echo", text=f"number {number}"))).result)
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(1000):
+                tasks.start_soon(one, number)
+    assert answers == {number: f"number {number}" for number in range(1000)}

@@ -10,7 +10,7 @@ from perstack.events import SkillConnected, SkillStarting, SkillStderr, SkillVio
 from perstack.sandbox.lease import open_skills
 from perstack.sandbox.throttle import BURST_LINES
 from perstack.testing.probe import probe_argv
-from skills import Events, Registry, ask, eventually, lease_context, opened, policy, probed
+from skills import Events, Registry, ask, eventually, lease_context, opened, policy, probed, runs
 
 TIMEOUT = 20.0
 
@@ -65,6 +65,14 @@ async def test_AM6_a_bad_answer_of_a_real_server_is_a_tool_error_and_the_next_ca
                 await session.call("answer", {"how": how}, timeout=TIMEOUT)
         assert await ask(session, "identity")
     assert len(events.of(SkillViolation)) >= 1
+
+
+async def test_AM6_a_server_that_only_makes_noise_is_ended(tmp_path) -> None:
+    async with opened(tmp_path, policy("probe", probe_argv())) as skills:
+        pid = (await ask(skills["probe"].session, "identity"))["pid"]
+        with pytest.raises(ToolError, match="broke the protocol 1000 times"):
+            await skills["probe"].session.call("raw", {"text": "noise\n", "times": 1_000_000}, timeout=TIMEOUT)
+        await eventually(lambda: not runs(pid), "the server ends")
 
 
 async def test_W_10_a_crash_in_the_middle_of_an_answer_is_a_tool_error(tmp_path) -> None:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import anyio
+from perstack_proxy.limits import TERM_GRACE_SECONDS
 from perstack_proxy.sanitise import sanitise_line
 
 from perstack import __version__
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from perstack.messages import JsonObject
-    from perstack.protocols import CallOutcome, ConnectRequest, SkillTool
+    from perstack.protocols import CallOutcome, ConnectRequest, SandboxProcess, SkillTool
 
 PROTOCOL_VERSIONS = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
 """What is offered (the first) and what is accepted. They differ in nothing that this client uses over stdio."""
@@ -45,9 +46,9 @@ class StdioTransport:
         skill = request.policy.skill
         if request.process is None:
             raise SkillError(f"Skill {skill!r} has no process to talk to.")
-        session = StdioSession(request)
+        session = StdioSession(request, request.process)
         async with background() as tasks:
-            tasks.start_soon(session.connection.run)
+            tasks.start_soon(_converse, session.connection, request.process)
             try:
                 with anyio.fail_after(self._handshake_seconds):
                     await session.open(self._handshake_seconds)
@@ -65,14 +66,14 @@ class StdioTransport:
 class StdioSession:
     """A connected server."""
 
-    def __init__(self, request: ConnectRequest) -> None:
+    def __init__(self, request: ConnectRequest, process: SandboxProcess) -> None:
         self._skill = request.policy.skill
         self._workspace = request.workspace
         self._notice: Callable[[str], None] = request.notice
         self._changed = anyio.Event()
         self._calls = 0
         self.connection = Connection(
-            request.process,  # type: ignore[arg-type]  # the transport refused None
+            process,
             violation=request.violation,
             on_request=self._serve,
             on_notification=self._hear,
@@ -147,6 +148,12 @@ class StdioSession:
             message = params.get("message")
             words = f": {message}" if isinstance(message, str) else ""
             self._notice(sanitise_line(f"progress {params.get('progress')} of {params.get('total')}{words}"))
+
+
+async def _converse(connection: Connection, process: SandboxProcess) -> None:
+    """A server with which there is no conversation any more has no reason to run."""
+    await connection.run()
+    await process.terminate(grace=TERM_GRACE_SECONDS)
 
 
 def _identity(info: object) -> tuple[str, str]:
