@@ -15,7 +15,7 @@ from perstack.protocols import CallOutcome, SkillTool
 from perstack.redaction import Redactor
 from perstack.specs import MiddlewareSpec, ToolVerdict
 from perstack.tools.catalogue import Tool, Toolbox
-from perstack.tools.dispatch import DispatchContext, Dispatcher
+from perstack.tools.dispatch import DispatchContext, Dispatcher, call_seconds
 from perstack.tools.results import bounded
 from perstack.tools.review import reduced
 
@@ -285,3 +285,20 @@ async def test_AM4_a_tool_that_its_server_changed_is_not_called() -> None:
     result = await rig.call()
     assert "changed or withdrew" in text_of(result.result)
     assert rig.session.calls == []
+
+
+@pytest.mark.parametrize(
+    ("skill", "name", "timeout", "seconds"),
+    [
+        ("@perstack/base", "exec", 120_000, 300),
+        ("@perstack/base", "exec", 600_000, 630),
+        ("@perstack/base", "exec", True, 300),
+        ("@perstack/base", "other", 600_000, 300),
+        ("@perstack/base-foo", "exec", 600_000, 300),
+    ],
+)
+def test_AX4_a_command_may_run_as_long_as_it_was_allowed_to(skill, name, timeout, seconds) -> None:
+    source = SkillTool(name=name, description="", input_schema={})
+    definition = ToolDefinition(name=name, description="", input_schema={})
+    tool = Tool(kind="mcp", skill=skill, definition=definition, source=source)
+    assert call_seconds(tool, {"timeout": timeout}, least=300) == seconds

@@ -19,13 +19,17 @@ from perstack.tools.results import bounded
 from perstack.tools.review import Approver, Reviewers, Verdict, decide, nobody
 
 if TYPE_CHECKING:
-    from perstack.messages import ToolCall
+    from perstack.messages import JsonObject, ToolCall
     from perstack.protocols import SkillSession
     from perstack.specs import MiddlewareSpec, NextCall
     from perstack.tools.catalogue import Tool, Toolbox
 
 CALL_SECONDS = 300.0
-"""For one call. Longer than the base skill's own longest command, so that its answer is the one that arrives."""
+"""For one call."""
+EXEC = ("@perstack/base", "exec")
+"""The one tool whose caller sets a time limit of its own: `timeout`, in milliseconds."""
+EXEC_MARGIN_SECONDS = 30.0
+"""For a command that ran out of time to be ended and reported, so that its own answer is the one that arrives."""
 
 
 class HasSession(Protocol):
@@ -144,7 +148,9 @@ class Dispatcher:
         session = skill.session
         if not any(offered == tool.source for offered in session.tools):
             raise ToolError(f"Skill {tool.skill!r} changed or withdrew {call.tool_name!r} since the run began.")
-        outcome = await session.call(tool.original, call.args, timeout=self._context.timeout)
+        outcome = await session.call(
+            tool.original, call.args, timeout=call_seconds(tool, call.args, least=self._context.timeout)
+        )
         return ToolResult(
             id=call.id,
             skill_name=tool.skill,
@@ -174,6 +180,14 @@ class Dispatcher:
         similar = self._toolbox.similar(name)
         names = similar or tuple(tool.name for tool in self._toolbox)
         return f"There is no tool {name!r}. {'Did you mean' if similar else 'There are'}: {', '.join(names) or 'none'}."
+
+
+def call_seconds(tool: Tool, args: JsonObject, *, least: float) -> float:
+    """Seconds for a call: `least`, or more where a command was given more time than that."""
+    asked = args.get("timeout")
+    if (tool.skill, tool.original) != EXEC or isinstance(asked, bool) or not isinstance(asked, int | float):
+        return least
+    return max(least, asked / 1000 + EXEC_MARGIN_SECONDS)
 
 
 def _failed(call: ToolCall, message: str) -> ToolResult:
