@@ -34,6 +34,13 @@ TERM_GRACE_SECONDS = 2.0
 #: Time in which a killed tree must be gone, in seconds. A kernel needs milliseconds; a loaded machine needs more.
 KILL_SETTLE_SECONDS = 5.0
 
+#: Longest CONNECT request with its headers. Real ones have under 1,000 bytes; common proxies stop at 8,192.
+CONNECT_HEAD_BYTES = 8 * KIB
+#: Most header lines of a CONNECT request. Real ones have under ten.
+CONNECT_HEADERS = 32
+#: Longest ClientHello that is read. With post-quantum key shares they have about 2,000 bytes.
+CLIENT_HELLO_BYTES = 16 * KIB
+
 
 class MessageLimits(NamedTuple):
     """How much of a peer's message is read before it is refused.
