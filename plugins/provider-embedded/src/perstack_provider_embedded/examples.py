@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from perstack.messages import JsonObject, ToolDefinition
+from perstack_provider_embedded.grammar import FINISH
 
 
 class Turn(NamedTuple):
@@ -45,7 +46,7 @@ def _write(path: str, text: str) -> tuple[Turn, Turn]:
 
 def _example(task: str, *calls: tuple[Turn, Turn], answer: str) -> Example:
     turns = [Turn("user", task), *(turn for call in calls for turn in call)]
-    turns.append(Turn("assistant", json.dumps({"answer": answer})))
+    turns.append(Turn("assistant", json.dumps({FINISH: answer})))
     tools = frozenset(key for turn in turns[1:-1:2] for key in json.loads(turn.text))
     return Example(tools, tuple(turns))
 

@@ -1,4 +1,5 @@
-"""What the model may write: ``{TOOL: ARGUMENTS}`` to call an offered tool, or ``{"answer": TEXT}``.
+"""What the model may write: ``{TOOL: ARGUMENTS}`` to call an offered tool, or
+``{"attemptCompletion": TEXT}`` to answer.
 
 The tool's name stands right before its arguments because a small model binds the first argument to what stands near:
 with ``{"name": TOOL, "arguments": ...}`` it takes the wrong file, and any file called "name" for the key.
@@ -17,10 +18,11 @@ from typing import cast
 
 from perstack.messages import JsonObject, JsonValue, ToolDefinition
 
-FINISHING_TOOL = "attemptCompletion"
-"""A tool of this name that needs no argument is called together with the answer, and is no choice of its own."""
-ANSWER = "answer"
-"""The key of an answer. A tool of this very name cannot be called."""
+FINISH = "attemptCompletion"
+"""The key of an answer. A tool of this name is called together with the answer and is no choice of its own.
+
+With the shorter "answer" or "done", the small model answers before it has done the work.
+"""
 
 MAX_DEPTH = 8
 MAX_NODES = 2_000
@@ -56,16 +58,11 @@ def grammar(tools: Sequence[ToolDefinition]) -> str:
     branches: list[JsonValue] = [
         _object({tool.name: _simple(tool.input_schema, tool.input_schema, 0, budget)})
         for tool in tools
-        if not finishes(tool) and tool.name != ANSWER
+        if tool.name != FINISH
     ]
-    branches.append(_object({ANSWER: {"type": "string", "minLength": 1}}))
+    branches.append(_object({FINISH: {"type": "string", "minLength": 1}}))
     schema: JsonObject = {"x-guidance": _COMPACT, "anyOf": branches}
     return f"%llguidance {{}}\nstart: %json {json.dumps(schema)}"
-
-
-def finishes(tool: ToolDefinition) -> bool:
-    """The tool ends the run and takes nothing, so that an answer can bring it along."""
-    return tool.name == FINISHING_TOOL and not tool.input_schema.get("required")
 
 
 def parse(text: str, tools: Iterable[ToolDefinition]) -> Call | Answer | None:
@@ -77,7 +74,7 @@ def parse(text: str, tools: Iterable[ToolDefinition]) -> Call | Answer | None:
     if not isinstance(value, dict) or len(value) != 1:
         return None
     ((key, inner),) = value.items()
-    if key == ANSWER:
+    if key == FINISH:
         return Answer(text=inner) if isinstance(inner, str) else None
     known = any(tool.name == key for tool in tools)
     return Call(name=key, args=inner) if known and isinstance(inner, dict) else None

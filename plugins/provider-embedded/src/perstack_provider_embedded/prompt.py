@@ -26,7 +26,7 @@ from perstack.messages import (
     text_of,
 )
 from perstack_provider_embedded.examples import examples_for
-from perstack_provider_embedded.grammar import ANSWER, FINISHING_TOOL, finishes
+from perstack_provider_embedded.grammar import FINISH
 
 MAX_DESCRIPTION = 120
 """Characters of a tool's description: a one-thread model reads about 500 characters a second."""
@@ -56,13 +56,13 @@ def chat_turns(messages: Sequence[Message], tools: Sequence[ToolDefinition]) -> 
 
 
 def _with_tools(system: str, tools: Sequence[ToolDefinition]) -> str:
-    offered = [tool for tool in tools if not finishes(tool)]
+    offered = [tool for tool in tools if tool.name != FINISH]
     if not tools:
         return system
     lines = [
         "Tools:",
         *(_signature(tool) for tool in offered),
-        'Call a tool: {"TOOL": {ARGUMENTS}}. When the task is done: {"answer": "TEXT"}.',
+        f'Call a tool: {{"TOOL": {{ARGUMENTS}}}}. When the task is done: {{"{FINISH}": "TEXT"}}.',
     ]
     return "\n".join([system, "", *lines] if system else lines)
 
@@ -97,10 +97,10 @@ def _text(message: Message) -> str:
 
 def _spoken(message: ExpertMessage) -> str:
     """What the model would have written to say this, so that its own past looks like its next turn."""
-    calls = [part for part in message.contents if isinstance(part, ToolCallPart) and part.tool_name != FINISHING_TOOL]
+    calls = [part for part in message.contents if isinstance(part, ToolCallPart) and part.tool_name != FINISH]
     if calls:
         return "\n".join(written({call.tool_name: call.args}) for call in calls)
-    return written({ANSWER: text_of(message.contents)})
+    return written({FINISH: text_of(message.contents)})
 
 
 def written(value: JsonObject) -> str:

@@ -14,7 +14,7 @@ from perstack.ids import new_id
 from perstack.messages import FinishReason, JsonObject, ToolDefinition, Usage
 from perstack.protocols import Finish, GenerateRequest, StreamPart, TextDelta, ToolCallRequest
 from perstack_provider_embedded.engine import Completion, Engine
-from perstack_provider_embedded.grammar import Answer, Call, finishes, grammar, parse
+from perstack_provider_embedded.grammar import FINISH, Answer, Call, grammar, parse
 from perstack_provider_embedded.prompt import chat_turns, written
 from perstack_provider_embedded.weights import find_weights
 
@@ -123,8 +123,8 @@ def _parts(completion: Completion, tools: Sequence[ToolDefinition]) -> list[Stre
                 reason = "tool-calls"
             case Answer(text=text):
                 parts.append(TextDelta(text=text))
-                if ending := next((tool for tool in tools if finishes(tool)), None):
-                    parts.append(_request(ending.name, {}))
+                if any(tool.name == FINISH for tool in tools):
+                    parts.append(_request(FINISH, {}))
                     reason = "tool-calls"
             case None:
                 raise ProviderError(
