@@ -9,7 +9,17 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-from perstack.messages import NO_USAGE, ExpertMessage, JsonObject, Message, ToolCall, ToolResult, Usage, Wire
+from perstack.messages import (
+    NO_USAGE,
+    ExpertMessage,
+    JsonObject,
+    Message,
+    ToolCall,
+    ToolResult,
+    Usage,
+    UserMessage,
+    Wire,
+)
 
 RunStatus = Literal[
     "init",
@@ -142,6 +152,15 @@ class Retry(RunEvent, frozen=True, kw_only=True, tag="retry"):
     reason: str
     attempt: int
     delay_ms: int
+    usage: Usage
+
+
+class CompactConversation(RunEvent, frozen=True, kw_only=True, tag="compactConversation"):
+    """The context window was nearly full: `summary` stands for all but the head and the newest `kept` messages."""
+
+    summary: UserMessage
+    kept: int
+    dropped: int
     usage: Usage
 
 
@@ -424,6 +443,7 @@ JournalEvent: TypeAlias = (
     StartRun
     | StartGeneration
     | Retry
+    | CompactConversation
     | CallTools
     | FinishToolExecution
     | ReviewToolCall

@@ -46,6 +46,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--approve", metavar="SKILL:TOOL", action="append", default=[], help="allow calls that would be asked for")
     add = parser.add_argument_group("limits").add_argument
     add("--max-steps", metavar="N", type=_number, help="steps of the whole job, delegates included (default: 100)")
+    add(
+        "--max-tokens",
+        metavar="N",
+        type=_number,
+        help="tokens of the whole job, in and out (default: any)",
+    )
+    add("--max-duration", metavar="MS", type=_number, help="milliseconds that this run may take (default: any time)")
     add("--max-retries", metavar="N", type=_number, help="further attempts at a failed generation (default: 5)")
     add("--timeout", metavar="MS", type=_number, help="milliseconds for one generation (default: 300000)")
     add = parser.add_argument_group("jobs").add_argument
@@ -130,6 +137,8 @@ def _overrides(args: argparse.Namespace) -> dict[str, JsonValue]:
         "reasoningBudget": budget,
         "runtime": args.runtime,
         "maxSteps": args.max_steps,
+        "maxTokens": args.max_tokens,
+        "maxDuration": args.max_duration,
         "maxRetries": args.max_retries,
         "timeout": args.timeout,
     }
@@ -139,10 +148,13 @@ def _overrides(args: argparse.Namespace) -> dict[str, JsonValue]:
 def _perform(plan: RunPlan, args: argparse.Namespace) -> int:
     import anyio
 
-    from perstack.cli.approval import Approvals
     from perstack.cli.output import JsonLines, Words
+    from perstack.cli.person import Approvals, Questions
+    from perstack.engine.context import nobody_answers
     from perstack.engine.outcome import exit_code
-    from perstack.launch.session import Ended, run_job
+    from perstack.journal.approvals import StandingApprovals
+    from perstack.journal.files import local_state_dir
+    from perstack.launch.session import Ended, Person, run_job
 
     lines = args.output == "jsonl" or (args.output == "auto" and not sys.stdout.isatty())
     output: RunOutput = JsonLines() if lines else Words(args.expert)
@@ -153,8 +165,12 @@ def _perform(plan: RunPlan, args: argparse.Namespace) -> int:
         async with background() as tasks:
             if sys.stderr.isatty() and not lines:
                 tasks.start_soon(_keep_ticking, output)
-            approvals = Approvals(plan.request.approve, pause=output.pause)
-            return await run_job(plan, watchers=[output.event], approver=approvals)
+            standing = StandingApprovals(local_state_dir(plan.request.state_dir), config=plan.loaded.path)
+            person = Person(
+                approve=Approvals(plan.request.approve, standing=standing, pause=output.pause),
+                answer=nobody_answers if lines else Questions(output.pause),
+            )
+            return await run_job(plan, watchers=[output.event], person=person)
         raise AssertionError("the block above returns or raises")
 
     try:

@@ -83,6 +83,7 @@ OPERATOR_KEYS: Mapping[Path, str] = {
 # higher layer takes a line away.
 _UNITED: frozenset[Path] = frozenset(
     {
+        ("approvals",),
         ("plugins", "block"),
         ("plugins", "require"),
         ("policy", "require"),

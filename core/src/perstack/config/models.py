@@ -26,6 +26,7 @@ from pydantic.alias_generators import to_camel
 from perstack.config import grammar
 from perstack.config.environment import ENV_FILES
 from perstack.skill_policy import Control, SkillKind
+from perstack.specs import Decision
 
 BASE_SKILL = "@perstack/base"
 """The skill that every Expert has, by its exact name."""
@@ -265,6 +266,16 @@ class PluginsTable(Table, extra="allow"):
         return self.__pydantic_extra__
 
 
+class ApprovalRule(Table):
+    """What is to happen with tool calls that fit: patterns have ``*`` and ``?``, and absent ones fit everything."""
+
+    decision: Decision
+    skill: Line = "*"
+    tool: Line = "*"
+    args: dict[Word, Line] = {}
+    reason: Prose = ""
+
+
 class PolicyTable(Table):
     """What a run requires, and what a user lets pass. All but `require` belongs to the user's own settings.
 
@@ -291,9 +302,12 @@ class Project(Table):
     reasoning_budget: ReasoningLevel | Annotated[int, Field(ge=0)] = "low"
     runtime: Name | None = None
     max_steps: Annotated[int, Field(ge=1)] = STEPS
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_duration: Annotated[int, Field(ge=1)] | None = None
     max_retries: Annotated[int, Field(ge=0)] = RETRIES
     timeout: Annotated[int, Field(ge=1)] = TIMEOUT_MS
     experts: dict[Annotated[str, AfterValidator(grammar.expert_key)], ExpertConfig] = {}
+    approvals: Annotated[tuple[ApprovalRule, ...], Field(strict=False)] = ()
     env_path: Annotated[tuple[Word, ...], Field(strict=False)] = ENV_FILES
     perstack_api_base_url: Annotated[str, AfterValidator(grammar.https_url)] | None = None
     perstack_base_skill_command: Annotated[tuple[Word, ...], Field(strict=False, min_length=1)] | None = None

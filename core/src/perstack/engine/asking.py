@@ -95,14 +95,30 @@ class StreamView:
             self._reasoning = None
 
 
+class Unseen:
+    """An answer that nobody watches."""
+
+    def text(self, delta: str) -> None:
+        """A piece of the answer arrived."""
+
+    def reasoning(self, delta: str) -> None:
+        """A piece of reasoning arrived."""
+
+    def end(self) -> None:
+        """The answer is complete."""
+
+
 async def ask(
     context: JobContext,
     messages: tuple[Message, ...],
     tools: tuple[ToolDefinition, ...],
     *,
     stamp: Callable[[], RunStamp],
+    shown: bool = True,
 ) -> Generation:
-    """The model's answer. A failure that may pass is tried again, and the conversation does not change for it.
+    """The model's answer, which is not shown while it arrives unless `shown`.
+
+    A failure that may pass is tried again, and the conversation does not change for it.
 
     Raises:
         ProviderError: It failed for good, or more often than the job allows.
@@ -119,7 +135,7 @@ async def ask(
     while True:
         attempt += 1
         try:
-            return await _attempt(context, request, stamp)
+            return await _attempt(context, request, StreamView(context, stamp) if shown else Unseen())
         except ProviderError as error:
             delay = retry_delay(error, attempt=attempt, max_retries=context.max_retries, jitter=random.random())  # noqa: S311 - spreads load, guards nothing
             if delay is None:
@@ -130,8 +146,7 @@ async def ask(
             await anyio.sleep(delay)
 
 
-async def _attempt(context: JobContext, request: GenerateRequest, stamp: Callable[[], RunStamp]) -> Generation:
-    view = StreamView(context, stamp)
+async def _attempt(context: JobContext, request: GenerateRequest, view: StreamView | Unseen) -> Generation:
     started = time.monotonic()
     try:
         with anyio.fail_after(request.timeout):

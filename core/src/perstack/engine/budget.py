@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from perstack.engine.state import JobState
@@ -9,17 +10,17 @@ from perstack.engine.state import JobState
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Budget:
-    """Limits of one job; None is no limit.
+    """Limits of one job.
 
     Attributes:
         steps: Generations, of the coordinator and all delegates, over all continuations.
-        tokens: Input and output tokens, likewise.
-        deadline: A time of `time.monotonic` at which the job stops.
+        tokens: Input and output tokens, likewise; None is any number.
+        deadline: A time of `time.monotonic` at which the job is stopped, whatever it is doing.
     """
 
     steps: int
     tokens: int | None = None
-    deadline: float | None = None
+    deadline: float = math.inf
 
     def exceeded(self, job: JobState, *, now: float) -> str | None:
         """The name of the budget that leaves no room for another step, or None."""
@@ -27,6 +28,6 @@ class Budget:
             return "steps"
         if self.tokens is not None and job.usage.total_tokens >= self.tokens:
             return "tokens"
-        if self.deadline is not None and now >= self.deadline:
+        if now >= self.deadline:
             return "time"
         return None

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import anyio
 
 from perstack.engine.budget import Budget
-from perstack.engine.delegation import MAX_PARALLEL
 from perstack.engine.recorder import Recorder
 from perstack.events import ExpertRef
 from perstack.messages import ToolCall, ToolDefinition, ToolResult
@@ -79,6 +78,15 @@ class ModelClient:
             await self._provider.aclose()
 
 
+AskPerson = Callable[[ToolCall], Awaitable[str | None]]
+"""Asks the person at the terminal; None when nobody is there, and the job has to wait."""
+
+
+async def nobody_answers(_call: ToolCall) -> str | None:
+    """A job without a terminal waits for ``-i``."""
+    return None
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobContext:
     """What all runs of one job share.
@@ -101,7 +109,7 @@ class JobContext:
     max_retries: int
     timeout: float
     reasoning_tokens: int = 0
-    delegates: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(MAX_PARALLEL))
+    ask_person: AskPerson = nobody_answers
 
     def ref(self, key: str) -> ExpertRef:
         """The Expert `key` as events name it."""

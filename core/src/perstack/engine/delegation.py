@@ -11,7 +11,7 @@ MAX_DEPTH = 8
 """Delegates below delegates. Deeper chains have always been loops."""
 
 MAX_PARALLEL = 8
-"""Delegates that run at once in one job; the others wait. Each has sandboxes of its own."""
+"""Delegates of one answer that run at once; the others wait. Each has sandboxes of its own."""
 
 
 def delegate_key(call: ToolCall) -> str:

@@ -8,22 +8,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import anyio
 
 from perstack.engine import calls as call_rules
 from perstack.engine.asking import ask
+from perstack.engine.compaction import HEAD, is_full, kept_tail, summary_message, summary_request
 from perstack.engine.context import JobContext, Tools
-from perstack.engine.delegation import error_result
+from perstack.engine.delegation import MAX_PARALLEL, error_result
 from perstack.engine.generation import Generation
 from perstack.engine.run_log import RunLog
 from perstack.engine.state import RunState, tool_message
-from perstack.errors import JournalError, PerstackError
+from perstack.errors import JournalError, PerstackError, ProviderError
 from perstack.events import (
     AttemptCompletion,
     CallDelegate,
     CallInteractiveTool,
     CallTools,
+    CompactConversation,
     CompleteRun,
     ContinueToNextStep,
     ErrorInfo,
@@ -76,7 +79,10 @@ class Run:
         except PerstackError as error:
             self._log.fail(error)
         except anyio.get_cancelled_exc_class():
-            self._record(StopRunByCancellation(**self._stamp(), **self._ending("cancelled"), reason="cancelled"))
+            if time.monotonic() >= self._context.budget.deadline:
+                self._record(StopRunByBudget(**self._stamp(), **self._ending("stoppedByBudget"), budget="time"))
+            else:
+                self._record(StopRunByCancellation(**self._stamp(), **self._ending("cancelled"), reason="cancelled"))
             raise
         return self.state
 
@@ -95,8 +101,33 @@ class Run:
                 return
 
     async def _generate(self) -> Generation:
+        await self._make_room()
         self._log.start_step()
         return await ask(self._context, self.state.messages, self._tools.definitions, stamp=self._stamp)
+
+    async def _make_room(self) -> None:
+        """Older messages give way to a summary when the window is nearly full.
+
+        A model that cannot write one costs the run its memory, and not its life.
+        """
+        state, window = self.state, self._context.model_info.context_window
+        if window is None or not is_full(state.messages, state.last_usage, window=window):
+            return
+        kept = kept_tail(state.messages, window=window)
+        question = summary_request(state.messages, kept=kept, window=window)
+        text, usage = "", NO_USAGE
+        with suppress(ProviderError):
+            summary = await ask(self._context, question, (), stamp=self._stamp, shown=False)
+            text, usage = summary.text, summary.usage
+        self._record(
+            CompactConversation(
+                **self._stamp(),
+                summary=summary_message(text),
+                kept=kept,
+                dropped=len(state.messages) - kept - HEAD,
+                usage=usage,
+            )
+        )
 
     def _answer(self, generation: Generation) -> None:
         """Words alone are the run's result, unless they were cut or are a refusal."""
@@ -135,8 +166,7 @@ class Run:
         await self._dispatch(todo.skills)
         if delegates := await self._admitted(todo.delegates):
             await self._delegate_all(delegates)
-        if await self._admitted(todo.interactive):
-            self._ask_person()
+        if not await self._ask_person(await self._admitted(todo.interactive)):
             return False
         for call in todo.completion:
             result = await self._tools.call(call)
@@ -183,9 +213,10 @@ class Run:
         self._record(CallDelegate(**self._stamp(), tool_calls=calls, usage=NO_USAGE))
         self._record(StopRunByDelegate(**self._stamp(), **self._ending("stoppedByDelegate", delegated=calls)))
         results: dict[str, ToolResult] = {}
+        places = anyio.CapacityLimiter(MAX_PARALLEL)
 
         async def one(call: ToolCall) -> None:
-            async with self._context.delegates:
+            async with places:
                 results[call.id] = await self._delegate(call)
 
         async with anyio.create_task_group() as group:
@@ -198,11 +229,16 @@ class Run:
             partial = self.state.ordered_results
             self._record(ResumeToolCalls(**self._stamp(), pending_tool_calls=pending, partial_tool_results=partial))
 
-    def _ask_person(self) -> None:
-        """The run waits for a person: its pending calls are in the checkpoint."""
-        todo = call_rules.sort_calls(self.state.open_calls, self._tools)
-        self._record(CallInteractiveTool(**self._stamp(), tool_call=todo.interactive[0], usage=NO_USAGE))
-        self._record(StopRunByInteractiveTool(**self._stamp(), **self._ending("stoppedByInteractiveTool")))
+    async def _ask_person(self, calls: tuple[ToolCall, ...]) -> bool:
+        """Every question is answered; False when nobody is there, and the run stopped with them in its checkpoint."""
+        for call in calls:
+            self._record(CallInteractiveTool(**self._stamp(), tool_call=call, usage=NO_USAGE))
+            answer = await self._context.ask_person(call)
+            if answer is None:
+                self._record(StopRunByInteractiveTool(**self._stamp(), **self._ending("stoppedByInteractiveTool")))
+                return False
+            self._log.finish(call_rules.answered(call, answer))
+        return True
 
     def _out_of_budget(self) -> bool:
         """Whether the run ended here because the job may not take another step."""

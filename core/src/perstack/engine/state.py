@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from perstack.engine.compaction import compacted
 from perstack.events import (
     CallTools,
     Checkpoint,
+    CompactConversation,
     CompleteRun,
     ContinueToNextStep,
     DelegatedBy,
@@ -110,6 +112,9 @@ def advance(state: RunState, event: Event) -> RunState:
             return replace(state, step_number=event.step_number)
         case Retry():
             return replace(state, usage=state.usage + event.usage)
+        case CompactConversation():
+            messages = compacted(state.messages, event.summary, kept=event.kept)
+            return replace(state, messages=messages, usage=state.usage + event.usage, last_usage=NO_USAGE)
         case CallTools():
             return replace(
                 state,
@@ -192,7 +197,7 @@ class JobState:
         match event:
             case StartGeneration():
                 self.steps = max(self.steps, event.step_number)
-            case CallTools() | Retry() | EndOfRun():
+            case CallTools() | CompactConversation() | Retry() | EndOfRun():
                 self.usage += event.usage
         if isinstance(event, (ContinueToNextStep, EndOfRun)) and event.checkpoint.id in self._keep:
             self.checkpoints[event.checkpoint.id] = after
@@ -211,6 +216,15 @@ class JobState:
     def find(self, name: str) -> RunState | None:
         """The state at a kept checkpoint, or the newest state of a run, by id."""
         return self.checkpoints.get(name) or self.runs.get(name)
+
+    @property
+    def root_run(self) -> RunState:
+        """The coordinator's newest state.
+
+        Raises:
+            KeyError: No run has started yet.
+        """
+        return self.runs[self.root or ""]
 
     def forget_children(self) -> None:
         """No delegated call is answered by a run of the past."""

@@ -48,6 +48,11 @@ def default_state_dir(environ: Mapping[str, str]) -> Path:
     raise UsageError("There is no home directory to keep journals in.", hint="Set PERSTACK_STATE_DIR.")
 
 
+def local_state_dir(state_dir: str) -> Path:
+    """The directory on this machine for what belongs beside journals, which themselves may be kept elsewhere."""
+    return default_state_dir(os.environ) if "://" in state_dir else Path(state_dir)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verified:
     """A journal that holds: how many records, its newest link, and the position of the head that was asked for."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from perstack.events import (
     CallDelegate,
     CallTools,
+    CompactConversation,
     EndOfRun,
     Event,
     InitializeRuntime,
@@ -118,7 +119,7 @@ class JobTally:
                 run.status = checkpoint.status
                 if run.delegated_by is None:
                     self.status = "" if checkpoint.status == "stoppedByDelegate" else checkpoint.status
-        if isinstance(event, CallTools | Retry | EndOfRun):
+        if isinstance(event, CallTools | CompactConversation | Retry | EndOfRun):
             self.usage += event.usage
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
 
 from perstack import __version__
 from perstack.engine.budget import Budget
-from perstack.engine.context import JobContext, ModelClient, OpenTools
+from perstack.engine.context import AskPerson, JobContext, ModelClient, OpenTools
 from perstack.engine.job import Job
 from perstack.engine.recorder import Recorder, Watcher
 from perstack.engine.resume import Resumption, parse_answer, pending_questions, replay
@@ -20,6 +21,7 @@ from perstack.engine.state import JobState, RunState
 from perstack.errors import JobNotFound, SandboxUnavailable, UsageError
 from perstack.events import InitializeRuntime, PluginRef
 from perstack.ids import new_id
+from perstack.journal.files import local_state_dir
 from perstack.launch.plan import RunPlan
 from perstack.launch.signals import ended_by_signals
 from perstack.launch.sinks import event_sinks
@@ -40,7 +42,15 @@ class Ended:
     head: str
 
 
-async def run_job(plan: RunPlan, *, watchers: Sequence[Watcher], approver: Approver) -> Ended:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Person:
+    """The ways to reach the person: whether a call may go ahead, and what they answer to a question of an Expert."""
+
+    approve: Approver
+    answer: AskPerson
+
+
+async def run_job(plan: RunPlan, *, watchers: Sequence[Watcher], person: Person) -> Ended:
     """The job's end, whichever it is; what led to it is in the journal and was shown to `watchers`.
 
     Raises:
@@ -61,41 +71,43 @@ async def run_job(plan: RunPlan, *, watchers: Sequence[Watcher], approver: Appro
                 job_id=job_id, journal=writer, redactor=plan.redactor, watchers=(*watchers, *sinks), state=state
             )
             await stack.enter_async_context(ended_by_signals(lambda: hint))
-            run = await _run(plan, recorder, resumption, approver)
+            run = await _run(plan, recorder, resumption, person)
     finally:
         writer.close()
     return Ended(job_id=job_id, run=run, head=writer.head)
 
 
-async def _run(plan: RunPlan, recorder: Recorder, resumption: Resumption | None, approver: Approver) -> RunState:
+async def _run(plan: RunPlan, recorder: Recorder, resumption: Resumption | None, person: Person) -> RunState:
     client = ModelClient(lambda: plan.provider.factory(plan.provider_context))
     runtime = plan.runtime.factory(
         RuntimeContext(
             run_id=new_id(),
             job_id=recorder.job_id,
-            state_dir=Path(plan.request.state_dir),
+            state_dir=local_state_dir(plan.request.state_dir),
             notify=recorder.notify,
         )
     )
     await _preflight(plan, runtime)
     _announce(plan, recorder)
-    context = _context(plan, recorder, client, open_tools(plan, recorder, runtime, approver))
+    context = _context(plan, recorder, client, open_tools(plan, recorder, runtime, person.approve), person)
     try:
         async with anyio.create_task_group() as group:
             group.start_soon(client.warm_up)
-            run = await _go(Job(context), plan, resumption)
+            with anyio.move_on_at(context.budget.deadline):
+                await _go(Job(context), plan, resumption)
     finally:
         with anyio.CancelScope(shield=True):
             await client.aclose()
-    return run
+    return recorder.state.root_run
 
 
-async def _go(job: Job, plan: RunPlan, resumption: Resumption | None) -> RunState:
+async def _go(job: Job, plan: RunPlan, resumption: Resumption | None) -> None:
     request = plan.request
     if resumption is None:
-        return await job.run(request.expert, query=request.query)
+        await job.run(request.expert, query=request.query)
+        return
     answer = parse_answer(request.query, resumption.run) if request.is_answer else None
-    return await job.run(
+    await job.run(
         request.expert,
         query=None if answer else request.query,
         earlier=resumption.run,
@@ -194,18 +206,29 @@ def _announce(plan: RunPlan, recorder: Recorder) -> None:
     )
 
 
-def _context(plan: RunPlan, recorder: Recorder, client: ModelClient, tools: OpenTools) -> JobContext:
+def _context(plan: RunPlan, recorder: Recorder, client: ModelClient, tools: OpenTools, person: Person) -> JobContext:
     project = plan.loaded.project
     return JobContext(
         recorder=recorder,
         client=client,
         model=plan.model,
         model_info=plan.model_info,
-        budget=Budget(steps=project.max_steps),
+        budget=_budget(plan),
         experts=plan.decision.experts,
         open_tools=tools,
         workspace=plan.request.workspace,
         max_retries=project.max_retries,
         timeout=project.timeout / 1000,
         reasoning_tokens=plan.reasoning_tokens,
+        ask_person=person.answer,
+    )
+
+
+def _budget(plan: RunPlan) -> Budget:
+    project = plan.loaded.project
+    seconds = project.max_duration / 1000 if project.max_duration is not None else None
+    return Budget(
+        steps=project.max_steps,
+        tokens=project.max_tokens,
+        deadline=math.inf if seconds is None else time.monotonic() + seconds,
     )

@@ -11,6 +11,7 @@ from perstack.engine.context import OpenTools, Tools
 from perstack.engine.recorder import Recorder
 from perstack.events import ReviewToolCall
 from perstack.launch.plan import RunPlan
+from perstack.policy.approvals import reviewers
 from perstack.policy.env import env_values
 from perstack.sandbox.lease import LeaseContext, open_skills
 from perstack.tools.catalogue import Tool, Toolbox, toolbox
@@ -71,7 +72,7 @@ def open_tools(plan: RunPlan, recorder: Recorder, runtime: Runtime, approver: Ap
             box = toolbox(policy.expert, listed, experts=experts, interactive=interactive)
             context = DispatchContext(
                 expert=policy.key,
-                reviewers=plan.registry,
+                reviewers=reviewers(plan.loaded, plan.registry),
                 redactor=plan.redactor,
                 approver=approver,
                 reviewed=_Reviewed(recorder, run_id, policy.key),

@@ -15,6 +15,7 @@ from perstack.events import (
     CallDelegate,
     CallInteractiveTool,
     CallTools,
+    CompactConversation,
     CompleteRun,
     ContinueToNextStep,
     DockerBuildProgress,
@@ -41,7 +42,17 @@ from perstack.events import (
     StopRunByExceededMaxSteps,
     StopRunByInteractiveTool,
 )
-from perstack.messages import FilePart, ImagePart, Message, TextPart, ThinkingPart, ToolCall, ToolResult, UserMessage
+from perstack.messages import (
+    FilePart,
+    ImagePart,
+    Message,
+    TextPart,
+    ThinkingPart,
+    ToolCall,
+    ToolResult,
+    UserMessage,
+    text_of,
+)
 from perstack.terminal.output import Tone
 
 BRIEF = 120
@@ -128,6 +139,9 @@ def _lines(event: Event, words: _Words) -> Iterator[Line]:
             yield from _course(event, words)
         case CallTools() | FinishToolExecution() | ReviewToolCall() | CallDelegate() | CallInteractiveTool():
             yield from _calls(event, words)
+        case CompactConversation():
+            yield Line(f"{counted(event.dropped, 'older message')} gave way to a summary", "dim")
+            yield Line(words.text(text_of(event.summary.contents)), "dim")
         case ResumeToolCalls():
             yield Line("pending: " + ", ".join(name(call) for call in event.pending_tool_calls))
         case SkillStarting() | SkillConnected() | SkillStderr() | SkillViolation() | SkillDisconnected():

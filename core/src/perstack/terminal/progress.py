@@ -9,6 +9,7 @@ from perstack.events import (
     CallDelegate,
     CallInteractiveTool,
     CallTools,
+    CompactConversation,
     CompleteRun,
     DockerBuildProgress,
     EndOfRun,
@@ -133,7 +134,7 @@ class Screen:
                 self._activity = "starting skills"
             case Retry():
                 self._activity = "waiting to try again"
-        if isinstance(event, CallTools | Retry | EndOfRun):
+        if isinstance(event, CallTools | CompactConversation | Retry | EndOfRun):
             self._usage += event.usage
 
 

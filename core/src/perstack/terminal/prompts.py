@@ -13,12 +13,23 @@ from perstack_proxy.sanitise import sanitise, sanitise_line
 
 from perstack.terminal.output import Output
 
-Answer = Literal["once", "always", "no"]
+Answer = Literal["once", "run", "always", "no"]
+"""Yes to this call; to all such calls of this run; to all such calls from now on; no."""
 
 ANSWER_SECONDS = 600.0
 """Long enough to fetch someone who knows; then nobody is there, and that means no."""
 
-_ANSWERS: Mapping[str, Answer] = {"y": "once", "yes": "once", "a": "always", "always": "always", "n": "no", "no": "no"}
+_ANSWERS: Mapping[str, Answer] = {
+    "y": "once",
+    "yes": "once",
+    "r": "run",
+    "run": "run",
+    "a": "always",
+    "always": "always",
+    "n": "no",
+    "no": "no",
+}
+_CHOICES = "[y]es, [n]o, yes for this [r]un, [a]lways yes: "
 
 
 class Terminal:
@@ -42,7 +53,7 @@ class Terminal:
         if details:
             self._output.line(_indented(sanitise(details)))
         while True:
-            self._output.write(f"{self._output.style(sanitise_line(question), 'strong')} [y]es, [n]o, [a]lways: ")
+            self._output.write(f"{self._output.style(sanitise_line(question), 'strong')} {_CHOICES}")
             typed = self._read_line(deadline)
             if typed is None:
                 self._output.line()
@@ -52,6 +63,18 @@ class Terminal:
                 return answer
             if not typed.strip():
                 return "no"
+
+    def read(self, question: str, details: str = "", *, timeout: float = ANSWER_SECONDS) -> str | None:
+        """The line that the person types; None when nobody is there. Blocks, as `ask` does."""
+        self._discard_typed_ahead()
+        if details:
+            self._output.line(_indented(sanitise(details)))
+        self._output.write(f"{self._output.style(sanitise_line(question), 'strong')} ")
+        typed = self._read_line(time.monotonic() + timeout)
+        if typed is None:
+            self._output.line()
+            return None
+        return typed.strip() or None
 
     def close(self) -> None:
         """The terminal is released."""

@@ -1,0 +1,128 @@
+"""Who is asked before a tool call, what counts as a yes, and what is remembered."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import subprocess
+import sys
+import time
+
+import pytest
+from perstack.testing.model_server import Call, ModelServer, Turn
+from perstack.testing.project import Project
+
+DEMO = '[experts.demo]\ninstruction = "You are the demo Expert."\n'
+ASK = '[[approvals]]\ndecision = "ask"\ntool = "writeTextFile"\nreason = "It writes."\n'
+WRITE = Turn(calls=[Call("writeTextFile", {"path": "a.txt", "text": "x"})])
+QUESTION = """\
+[experts.demo.skills.person]
+type = "interactiveSkill"
+[experts.demo.skills.person.tools.askColour]
+description = "Ask for a colour."
+inputJsonSchema = '{"type": "object"}'
+"""
+
+
+def at_a_terminal(project: Project, server: ModelServer, typed: str, prompt: str) -> tuple[int, str]:
+    """The exit code of a run at a terminal of its own where `typed` answers `prompt`, and all that was shown."""
+    leader, follower = pty.openpty()
+    command = [sys.executable, "-m", "perstack", *project.run_args("demo", "Go.")]
+    process = subprocess.Popen(
+        ["setsid", "--ctty", "--wait", *command],
+        cwd=project.directory,
+        env={**project.environment(server, {}), "TERM": "xterm"},
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+    )
+    os.close(follower)
+    shown, deadline, answered = b"", time.monotonic() + 30, False
+    while time.monotonic() < deadline:
+        if select.select([leader], [], [], 0.1)[0]:
+            try:
+                piece = os.read(leader, 65536)
+            except OSError:
+                break
+            shown += piece
+        if prompt.encode() in shown and not answered:
+            os.write(leader, f"{typed}\n".encode())
+            answered = True
+    os.close(leader)
+    return process.wait(timeout=10), shown.decode("utf-8", "replace")
+
+
+def test_AM10_what_has_to_be_asked_for_is_denied_without_a_terminal(project: Project) -> None:
+    project.write(DEMO + ASK)
+    with ModelServer([WRITE, Turn(text="done")]) as server:
+        result = project.run("demo", "Go.", server=server)
+        assert "denied" in server.requests[1].said
+        assert "It writes." in server.requests[1].said
+    assert result.exit_code == 0
+    assert not (project.workspace / "a.txt").exists()
+    assert result.values("reviewToolCall", "decision") == ("deny",)
+
+
+def test_AM10_approve_on_the_command_line_lets_exactly_the_named_calls_go(project: Project) -> None:
+    project.write(DEMO + ASK)
+    with ModelServer([WRITE, Turn(text="done")]) as server:
+        result = project.run("demo", "Go.", "--approve", "*:readTextFile", server=server)
+    assert result.exit_code == 0
+    assert not (project.workspace / "a.txt").exists()
+    with ModelServer([WRITE, Turn(text="done")]) as server:
+        project.run("demo", "Go.", "--approve", "@perstack/base:writeTextFile", server=server)
+    assert (project.workspace / "a.txt").read_text() == "x"
+
+
+@pytest.mark.parametrize(
+    ("rules", "written"),
+    [
+        pytest.param('[[approvals]]\ndecision = "deny"\nargs = { path = "*.txt" }\n', False, id="argument"),
+        pytest.param('[[approvals]]\ndecision = "deny"\nargs = { path = "*.md" }\n', True, id="other argument"),
+        pytest.param('[[approvals]]\ndecision = "allow"\ntool = "write*"\n' + ASK, True, id="first that fits"),
+        pytest.param('[[approvals]]\ndecision = "deny"\nskill = "other"\n', True, id="other skill"),
+    ],
+)
+def test_AM10_rules_fit_by_skill_tool_and_argument(project: Project, rules: str, *, written: bool) -> None:
+    project.write(DEMO + rules)
+    with ModelServer([WRITE, Turn(text="done")]) as server:
+        assert project.run("demo", "Go.", server=server).exit_code == 0
+    assert (project.workspace / "a.txt").exists() is written
+
+
+def test_AM10_a_projects_allow_does_not_answer_what_the_user_wants_to_be_asked(project: Project) -> None:
+    project.write(DEMO + '[[approvals]]\ndecision = "allow"\n')
+    own = project.directory.parent / "config" / "perstack"
+    own.mkdir(parents=True)
+    (own / "config.toml").write_text(ASK)
+    with ModelServer([WRITE, Turn(text="done")]) as server:
+        assert project.run("demo", "Go.", server=server).exit_code == 0
+    assert not (project.workspace / "a.txt").exists()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="setsid --ctty is Linux's")
+@pytest.mark.parametrize(("typed", "written", "kept"), [("y", True, False), ("n", False, False), ("a", True, True)])
+def test_AM10_the_person_at_the_terminal_decides_for_now_or_for_good(
+    project: Project, typed: str, *, written: bool, kept: bool
+) -> None:
+    project.write(DEMO + ASK)
+    with ModelServer([WRITE, Turn(text="done")]) as server:
+        code, shown = at_a_terminal(project, server, typed, "[a]lways")
+    assert code == 0, shown
+    assert "It writes." in shown
+    assert (project.workspace / "a.txt").exists() is written
+    (project.workspace / "a.txt").unlink(missing_ok=True)
+    with ModelServer([WRITE, Turn(text="done")]) as server:
+        project.run("demo", "Go.", server=server)
+    assert (project.workspace / "a.txt").exists() is kept
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="setsid --ctty is Linux's")
+def test_W_44_an_experts_question_is_asked_at_the_terminal_at_once(project: Project) -> None:
+    project.write(DEMO + QUESTION)
+    with ModelServer([Turn(calls=[Call("askColour", {})]), Turn(text="painted")]) as server:
+        code, shown = at_a_terminal(project, server, "blue", "Your answer:")
+        assert "blue" in server.requests[1].said
+    assert code == 0, shown
+    assert "painted" in shown
