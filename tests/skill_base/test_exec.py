@@ -182,7 +182,7 @@ def test_X4_the_default_timeout_is_60_seconds_and_can_be_overridden(launch, work
 
 
 def test_X4_the_operator_sets_the_longest_timeout(launch, workspace):
-    command = [sys.executable, "-I", "-m", "perstack_skill_base", "--max-exec-timeout", "500"]
+    command = [sys.executable, "-I", "-m", "perstack_skill_base", "--policy", '{"bounds": {"execMaxTimeoutMs": 500}}']
     server = launch(workspace, command=command)
     assert "at most 500" in server.refused("exec", command="true", timeout=501)[1]
     assert server.call("exec", command="sleep", args=["60"], timeout=500)["timedOut"]

@@ -14,7 +14,7 @@ async def test_the_reference_client_initialises_lists_and_calls(workspace, canar
     )
     async with stdio_client(parameters) as (reader, writer), ClientSession(reader, writer) as session:
         await session.initialize()
-        assert len((await session.list_tools()).tools) == 17
+        assert len((await session.list_tools()).tools) == 22
         written = await session.call_tool("writeTextFile", {"path": "a", "text": canary})
         assert not written.is_error
         failed = await session.call_tool("exec", {"command": "false"})

@@ -26,6 +26,11 @@ NAMES = [
     "listDirectory",
     "createDirectory",
     "deleteDirectory",
+    "searchFiles",
+    "findFiles",
+    "editTextFileMany",
+    "applyPatch",
+    "readExecOutput",
 ]
 
 
@@ -46,7 +51,7 @@ def test_a_client_from_before_structured_content_does_not_get_it(server):
     assert json.loads(answer["content"][0]["text"]) == {"todos": []}
 
 
-def test_the_17_tools_are_listed_in_order_with_schemas(server):
+def test_the_tools_are_listed_the_originals_17_first_with_schemas(server):
     tools = server.request("tools/list").result["tools"]
     assert [tool["name"] for tool in tools] == NAMES
     for tool in tools:
@@ -96,7 +101,7 @@ def test_a_line_over_the_limit_is_dropped_and_the_next_one_is_read(server):
         ("readTextFile", {"path": 7}, "path must be a string"),
         ("readTextFile", {"path": "a", "from": -1}, "from must be at least 0"),
         ("readTextFile", {"path": "a", "from": True}, "from must be an integer"),
-        ("readTextFile", {"path": "a", "form": 1}, "unknown member 'form'. Accepted: path, from, to"),
+        ("readTextFile", {"path": "a", "form": 1}, "unknown member 'form'. Accepted: path, from, to, offset"),
         ("exec", {"command": "ls", "args": ["a", 1]}, "args[1] must be a string"),
         ("exec", {"command": "ls", "env": {"A": 1}}, "env.A must be a string"),
         ("todo", {"newTodos": ["x" * 2001]}, "newTodos[0] has 2001 characters"),
@@ -170,7 +175,11 @@ def test_the_server_says_what_is_wrong_with_its_arguments(workspace):
     for words, expected in (
         (["--workspace", str(workspace / "none")], "cannot be opened"),
         (["--nope"], "unknown argument '--nope'"),
-        (["--max-exec-timeout=0"], "needs a value"),
+        (["--policy="], "needs a value"),
+        (["--policy", "{"], "--policy: "),
+        (["--policy", '{"bounds": {"editBytes": 0}}'], "must be an integer from 1"),
+        (["--policy", '{"bounds": {"nope": 1}}'], "there is no bound 'nope'"),
+        (["--policy", '{"writable": ["[a"]}'], "not closed"),
     ):
         command = [sys.executable, "-m", "perstack_skill_base", *words]
         done = subprocess.run(

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, NamedTuple, cast
+
+from perstack_skill_base.errors import ToolError
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
 
+    from perstack_skill_base.limits import Bounds
+    from perstack_skill_base.outputs import Outputs
     from perstack_skill_base.paths import Workspace
     from perstack_skill_base.tools.todo import TodoList
+
+
+#: When the server was started; this module is loaded then, the tools are not.
+STARTED = time.monotonic()
 
 
 class Arguments:
@@ -43,6 +52,10 @@ class Arguments:
         """Whole numbers; none if it was left out."""
         return cast("list[int]", self._values.get(name, []))
 
+    def objects(self, name: str) -> list[Arguments]:
+        """Objects; none if it was left out."""
+        return [Arguments(value) for value in cast("list[dict[str, object]]", self._values.get(name, []))]
+
     def mapping(self, name: str) -> dict[str, str]:
         """Names and strings; none if it was left out."""
         return cast("dict[str, str]", self._values.get(name, {}))
@@ -55,15 +68,37 @@ class Call(NamedTuple):
         arguments: Checked against the tool's schema.
         workspace: The only way to files.
         todos: The list of this server process, which is the list of this run.
+        outputs: What commands of this server process printed beyond their results.
+        bounds: How much a tool may do and return.
         cancelled: Set when the client no longer wants the answer or the server ends.
-        max_timeout_ms: Longest time that a command may ask for.
+        progress: Tells the client how far the call is: a number that grows, and words; None if it does not ask.
     """
 
     arguments: Arguments
     workspace: Workspace
     todos: TodoList
+    outputs: Outputs
+    bounds: Bounds
     cancelled: threading.Event
-    max_timeout_ms: int
+    progress: Callable[[int, str], None] | None = None
+
+    def watch(self) -> Callable[[], None]:
+        """A check to repeat in long work.
+
+        Raises:
+            ToolError: By the check: the call was cancelled, or has taken longer than it may.
+        """
+        deadline = time.monotonic() + self.bounds.file_ms / 1000
+
+        def check() -> None:
+            if self.cancelled.is_set():
+                raise ToolError("Cancelled", "The call was cancelled before it was done.")
+            if time.monotonic() > deadline:
+                raise ToolError(
+                    "TimedOut", f"It took longer than {self.bounds.file_ms} ms. Do a part of it, or use exec."
+                )
+
+        return check
 
 
 class ToolResult(NamedTuple):

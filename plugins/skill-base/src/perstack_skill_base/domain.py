@@ -1,47 +1,57 @@
 """A command's kill domain: its supervisor, its streams, its end.
 
-The supervisor (`perstack_skill_base.supervisor`) is a process for each command. Should a command kill its own
-supervisor, the tree falls to this process, which is a subreaper too: any child of it that is no supervisor is then
-such a leftover, and is ended.
+The supervisor (`perstack_skill_base.supervisor`) is a process for each command; what it starts ends with it, and what a
+command that killed it leaves behind is ended by `perstack_skill_base.children`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import selectors
 import subprocess
-import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
-import perstack_proxy
 from perstack_proxy.limits import KIB, KILL_SETTLE_SECONDS
-from perstack_proxy.processes import become_subreaper, end_tree, process_table, set_not_dumpable
 
-import perstack_skill_base
-from perstack_skill_base.limits import EXEC_GRACE_MS, EXEC_STREAM_BYTES
+from perstack_skill_base.children import CHILDREN, own_program
+from perstack_skill_base.limits import EXEC_GRACE_MS, PROGRESS_BYTES, PROGRESS_SECONDS
+from perstack_skill_base.outputs import Spill
 
-_START = "import sys; sys.path += sys.argv.pop(1).split('\\n'); from perstack_skill_base.supervisor import main; main()"
 _CHUNK = 64 * KIB
 _POLL_SECONDS = 0.05
 
 
 class Capture:
-    """A stream's first and last bytes and how many there were; the middle of a long one is dropped."""
+    """A stream's first and last bytes and how many there were; of a long one the beginning is spilled to disk too.
 
-    __slots__ = ("_half", "_head", "_tail", "total")
+    Args:
+        limit: Bytes that are kept in memory.
+        spill_limit: Bytes that are kept on disk.
+    """
 
-    def __init__(self, limit: int = EXEC_STREAM_BYTES) -> None:
-        self._half = limit // 2
+    __slots__ = ("_half", "_head", "_spill_limit", "_tail", "fresh", "spill", "total")
+
+    def __init__(self, limit: int, spill_limit: int) -> None:
+        self._half = max(1, limit // 2)
+        self._spill_limit = spill_limit
         self._head = bytearray()
         self._tail = bytearray()
+        self.fresh = bytearray()
+        self.spill: Spill | None = None
         self.total = 0
 
     def feed(self, data: bytes) -> None:
         """Adds what was read."""
         self.total += len(data)
+        self.fresh = (self.fresh + data)[-PROGRESS_BYTES:]
+        if self.spill is None and self.truncated:
+            self.spill = Spill(self._spill_limit)
+            self.spill.feed(bytes(self._head + self._tail))  # nothing was dropped until now
+        if self.spill is not None:
+            self.spill.feed(data)
         room = self._half - len(self._head)
         self._head += data[:room]
         self._tail += data[room:]
@@ -79,75 +89,49 @@ class Outcome(NamedTuple):
     stderr: Capture
 
 
-class _Supervisors:
-    """The supervisors that run, so that every other child is known to be a leftover."""
+class Command(NamedTuple):
+    """What is to be run, and how.
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._running: set[int] = set()
-        self._prepared = False
-
-    def start(self, argv: list[str], environment: dict[str, str], handles: tuple[int, int]) -> subprocess.Popen[bytes]:
-        with self._lock:
-            if not self._prepared:
-                self._prepared = True
-                become_subreaper()
-                set_not_dumpable()  # a command runs as the same user and could read this process's variables
-            process = subprocess.Popen(
-                argv,
-                env=environment,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                pass_fds=handles,
-                start_new_session=True,
-            )
-            self._running.add(process.pid)
-            return process
-
-    def ended(self, pid: int) -> None:
-        """Forgets a supervisor and ends whatever has fallen to this process."""
-        with self._lock:
-            self._running.discard(pid)
-            own = os.getpid()
-            for row in process_table():
-                if row.parent == own and row.pid not in self._running:
-                    end_tree(row.pid, grace=0)
-                    _collect(row.pid)
-
-
-_SUPERVISORS = _Supervisors()
-
-
-def run(
-    argv: list[str], environment: dict[str, str], directory: int, timeout_ms: int, cancelled: threading.Event
-) -> Outcome:
-    """Runs a command to its end; when this returns, nothing that it started runs any more.
-
-    Args:
+    Attributes:
         argv: The program and its arguments.
         environment: Exactly the command's environment.
         directory: Handle of its working directory.
         timeout_ms: Time after which it is ended.
+        stream_bytes: Bytes of each stream that its result has.
+        spill_bytes: Bytes of each stream that are kept beyond.
         cancelled: Ends it when set.
+        progress: Told from time to time how many bytes it has printed, and the last of them.
     """
+
+    argv: list[str]
+    environment: dict[str, str]
+    directory: int
+    timeout_ms: int
+    stream_bytes: int
+    spill_bytes: int
+    cancelled: threading.Event
+    progress: Callable[[int, str], None] | None = None
+
+
+def run(command: Command) -> Outcome:
+    """Runs a command to its end; when this returns, nothing that it started runs any more."""
+    stdout, stderr = (Capture(command.stream_bytes, command.spill_bytes) for _ in range(2))
     status, writer = os.pipe()
     try:
-        paths = "\n".join({os.path.dirname(package.__path__[0]) for package in (perstack_proxy, perstack_skill_base)})
-        numbers = map(str, (directory, writer, timeout_ms, EXEC_GRACE_MS))
-        own = [sys.executable, "-I", "-S", "-c", _START, paths, *numbers]
-        process = _SUPERVISORS.start([*own, *argv], environment, (directory, writer))
+        numbers = map(str, (command.directory, writer, command.timeout_ms, EXEC_GRACE_MS))
+        argv = [*own_program("perstack_skill_base.supervisor"), *numbers, *command.argv]
+        process = CHILDREN.start(argv, command.environment, (command.directory, writer))
     except BaseException:
         os.close(status)
         raise
     finally:
         os.close(writer)
     try:
-        line, stdout, stderr = _follow(process, status, timeout_ms, cancelled)
+        line = _follow(command, process, status, (stdout, stderr))
     finally:
         os.close(status)
         _close(process)
-        _SUPERVISORS.ended(process.pid)
+        CHILDREN.ended(process.pid)
     words = line.split()
     if len(words) != 3:
         return Outcome("lost", 0, 0, stdout, stderr)
@@ -155,23 +139,23 @@ def run(
 
 
 def _follow(
-    process: subprocess.Popen[bytes], status: int, timeout_ms: int, cancelled: threading.Event
-) -> tuple[bytes, Capture, Capture]:
-    """The status line and both streams. It ends with the status, whoever still holds the streams open."""
+    command: Command, process: subprocess.Popen[bytes], status: int, captures: tuple[Capture, Capture]
+) -> bytes:
+    """The status line, once both streams were read. It ends with the status, whoever still holds the streams open."""
     assert process.stdin is not None  # noqa: S101 - all three were asked for as pipes
     assert process.stdout is not None  # noqa: S101
     assert process.stderr is not None  # noqa: S101
-    stdout, stderr = Capture(), Capture()
     line = b""
-    # Beyond the supervisor's own deadline: it was stopped or hangs, and is killed by the caller.
-    deadline = time.monotonic() + (timeout_ms + 2 * EXEC_GRACE_MS) / 1000 + 2 * KILL_SETTLE_SECONDS
+    teller = _Teller(command.progress, captures)
+    # Beyond the supervisor's own deadline: it hangs, and is killed by the caller.
+    deadline = time.monotonic() + (command.timeout_ms + 2 * EXEC_GRACE_MS) / 1000 + 2 * KILL_SETTLE_SECONDS
     with selectors.DefaultSelector() as selector:
         selector.register(status, selectors.EVENT_READ)
-        for stream, capture in ((process.stdout, stdout), (process.stderr, stderr)):
+        for stream, capture in zip((process.stdout, process.stderr), captures, strict=True):
             os.set_blocking(stream.fileno(), False)
             selector.register(stream, selectors.EVENT_READ, capture)
-        while time.monotonic() < deadline:
-            if cancelled.is_set() and not process.stdin.closed:
+        while time.monotonic() < deadline and not _stopped(process.pid):
+            if command.cancelled.is_set() and not process.stdin.closed:
                 process.stdin.close()
             for key, _ in selector.select(_POLL_SECONDS):
                 data = os.read(key.fd, _CHUNK)
@@ -180,12 +164,48 @@ def _follow(
                 elif data:
                     line += data
                 else:
-                    _drain(process.stdout.fileno(), stdout)
-                    _drain(process.stderr.fileno(), stderr)
-                    return line, stdout, stderr
+                    _drain(process.stdout.fileno(), captures[0])
+                    _drain(process.stderr.fileno(), captures[1])
+                    return line
                 if not data:
                     selector.unregister(key.fileobj)
-    return line, stdout, stderr
+            teller.tell()
+    return line
+
+
+def _stopped(pid: int) -> bool:
+    """Whether a command has stopped its supervisor, which then neither ends it nor answers."""
+    try:
+        return os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:  # it has ended, and is not stopped
+        return False
+
+
+class _Teller:
+    """Tells the client what a command prints, whole lines where there are any, and seldom enough to be read."""
+
+    def __init__(self, progress: Callable[[int, str], None] | None, captures: tuple[Capture, Capture]) -> None:
+        self._progress = progress
+        self._captures = captures
+        self._last = time.monotonic()
+
+    def tell(self) -> None:
+        """To be called often."""
+        if self._progress is None or time.monotonic() - self._last < PROGRESS_SECONDS:
+            return
+        pieces = [_take_lines(capture.fresh) for capture in self._captures]
+        if any(pieces):
+            self._last = time.monotonic()
+            text = b"".join(pieces).decode("utf-8", "replace")
+            self._progress(sum(capture.total for capture in self._captures), text)
+
+
+def _take_lines(fresh: bytearray) -> bytes:
+    """Takes the whole lines away, or all of a line that is too long to wait for its end."""
+    end = len(fresh) if len(fresh) >= PROGRESS_BYTES else fresh.rfind(b"\n") + 1
+    taken = bytes(fresh[:end])
+    del fresh[:end]
+    return taken
 
 
 def _drain(descriptor: int, capture: Capture) -> None:
@@ -209,8 +229,3 @@ def _close(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def _collect(pid: int) -> None:
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(pid, os.WNOHANG)

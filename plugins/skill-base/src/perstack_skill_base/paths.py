@@ -19,6 +19,7 @@ from perstack_proxy.sanitise import sanitise_line
 from perstack_skill_base.beneath import DIRECTORY_FLAGS, link_error, open_by_walk, open_directory
 from perstack_skill_base.errors import ToolError, denied, from_os_error, invalid, not_found
 from perstack_skill_base.limits import PATH_CHARACTERS
+from perstack_skill_base.policy import FilePolicy
 
 #: Never waits for a FIFO's other end, never follows the last component, never becomes a controlling terminal.
 FILE_FLAGS = (
@@ -27,6 +28,9 @@ FILE_FLAGS = (
     | getattr(os, "O_CLOEXEC", 0)
     | getattr(os, "O_NOCTTY", 0)
 )
+
+
+_EXCEPTION = "Leave it, or ask the user, whose perstack.toml can allow it: the skill '@perstack/base', "
 
 
 class Place(NamedTuple):
@@ -84,11 +88,13 @@ class Workspace:
 
     Attributes:
         root: Its real path, for display and for paths that the model writes in full.
+        files: Which files are not written or not read.
         writing: Held while a file's content changes: calls run in parallel, and two edits must both be in it.
     """
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, files: FilePolicy) -> None:
         self.root = os.path.realpath(directory)
+        self.files = files
         self._named = os.path.abspath(directory)
         self.writing = threading.Lock()
         self._handle = os.open(self.root, DIRECTORY_FLAGS)
@@ -137,18 +143,41 @@ class Workspace:
         finally:
             os.close(handle)
 
-    @contextmanager
-    def entry(self, path: str, *, create_parents: bool = False) -> Iterator[Entry]:
-        """A path as an entry of its open parent directory.
+    def allowed(self, path: str, *, reads: bool = False, writes: bool = False) -> Place:
+        """As `locate`, for a place that the policy lets be used so.
 
         Args:
             path: What the model wrote.
+            reads: The content is wanted.
+            writes: The entry is made, changed, moved or deleted.
+
+        Raises:
+            ToolError: The path leaves the workspace or is no path, or the policy keeps it.
+        """
+        place = self.locate(path)
+        if writes:
+            refuse_control(self.files, place)
+        if reads and self.files.secret(place.parts):
+            raise denied(f"{place.shown!r} is a file for secrets, which tools do not read. {_EXCEPTION}files.readable.")
+        return place
+
+    @contextmanager
+    def entry(
+        self, path: str, *, reads: bool = False, writes: bool = False, create_parents: bool = False
+    ) -> Iterator[Entry]:
+        """A path as an entry of its open parent directory; every tool that names a file comes by here.
+
+        Args:
+            path: What the model wrote.
+            reads: The content is wanted; then it is no secret file.
+            writes: The entry is made, changed, moved or deleted; then it is no control file.
             create_parents: Make the missing directories above it, whose names must then be plain.
 
         Raises:
-            ToolError: The path is not in the workspace, is the workspace itself, or its parent cannot be opened.
+            ToolError: The path is not in the workspace, is the workspace itself, is kept by the policy, or its parent
+                cannot be opened.
         """
-        place = self.locate(path)
+        place = self.allowed(path, reads=reads, writes=writes)
         if not place.parts:
             raise denied("the workspace itself cannot be the target of this tool. Name something in it.")
         above = place.parts[:-1]
@@ -161,6 +190,13 @@ class Workspace:
             yield Entry(handle, place.name, place.shown)
         finally:
             os.close(handle)
+
+
+def refuse_control(files: FilePolicy, place: Place) -> None:
+    """Only a place that nothing outside obeys passes."""
+    reason = files.control(place.parts)
+    if reason is not None:
+        raise denied(f"{place.shown!r} is {reason}, so tools do not change it. {_EXCEPTION}files.writable.")
 
 
 def open_regular(entry: Entry, flags: int) -> tuple[int, os.stat_result]:

@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import NoReturn
 
 from perstack_proxy import jsonrpc
@@ -20,10 +21,12 @@ from perstack_proxy.limits import KIB, KILL_SETTLE_SECONDS, SERVER_LIMITS, TERM_
 from perstack_skill_base import __version__
 from perstack_skill_base.calls import Arguments, Call, ToolResult
 from perstack_skill_base.errors import ToolError, from_os_error
-from perstack_skill_base.limits import CONCURRENT_CALLS, EXEC_MAX_TIMEOUT_MS
+from perstack_skill_base.limits import CONCURRENT_CALLS, Bounds
+from perstack_skill_base.outputs import Outputs
 from perstack_skill_base.paths import Workspace
+from perstack_skill_base.policy import FilePolicy, Policy, parse
 from perstack_skill_base.schemas import tools
-from perstack_skill_base.tools import HANDLERS
+from perstack_skill_base.tools import handler
 from perstack_skill_base.tools.todo import TodoList
 from perstack_skill_base.validation import check
 
@@ -36,12 +39,13 @@ _READ_BYTES = 64 * KIB
 class Server:
     """The state of one connection: what is running, and where answers go."""
 
-    def __init__(self, workspace: Workspace, output: int, max_timeout_ms: int) -> None:
+    def __init__(self, workspace: Workspace, output: int, bounds: Bounds) -> None:
         self._workspace = workspace
         self._output = output
-        self._max_timeout_ms = max_timeout_ms
-        self._tools = {tool.name: tool for tool in tools(max_timeout_ms)}
+        self._bounds = bounds
+        self._tools = {tool.name: tool for tool in tools(bounds)}
         self._todos = TodoList()
+        self._outputs = Outputs()
         self._version = PROTOCOL_VERSIONS[-1]
         self._running: dict[RequestId, threading.Event] = {}
         self._unwanted: set[RequestId] = set()
@@ -126,7 +130,7 @@ class Server:
 
     def _run(self, request: Request, name: str, arguments: object, cancelled: threading.Event) -> None:
         try:
-            result = self._call(name, arguments, cancelled)
+            result = self._call(request, name, arguments, cancelled)
         except ToolError as error:
             result = ToolResult({"error": error.kind, "message": error.message}, is_error=True)
         except OSError as error:
@@ -147,11 +151,34 @@ class Server:
         if wanted:
             self._result(request, self._wire(result))
 
-    def _call(self, name: str, arguments: object, cancelled: threading.Event) -> ToolResult:
+    def _call(self, request: Request, name: str, arguments: object, cancelled: threading.Event) -> ToolResult:
         arguments = {} if arguments is None else arguments
         check(arguments, self._tools[name].input_schema)
         assert isinstance(arguments, dict)  # noqa: S101 - the schema says so
-        return HANDLERS[name](Call(Arguments(arguments), self._workspace, self._todos, cancelled, self._max_timeout_ms))
+        call = Call(
+            arguments=Arguments(arguments),
+            workspace=self._workspace,
+            todos=self._todos,
+            outputs=self._outputs,
+            bounds=self._bounds,
+            cancelled=cancelled,
+            progress=self._progress(request),
+        )
+        return handler(name)(call)
+
+    def _progress(self, request: Request) -> Callable[[int, str], None] | None:
+        """What tells the client of a call's progress, if it gave the call a token."""
+        meta = request.params.get("_meta")
+        token = meta.get("progressToken") if isinstance(meta, dict) else None
+        if not isinstance(token, str | int):
+            return None
+
+        def tell(done: int, message: str) -> None:
+            self._send(
+                Notification("notifications/progress", {"progressToken": token, "progress": done, "message": message})
+            )
+
+        return tell
 
     def _wire(self, result: ToolResult) -> dict[str, object]:
         import json
@@ -178,7 +205,7 @@ class Server:
     def _error(self, request: Request, code: int, message: str) -> None:
         self._send(Response(request.id, error=ErrorObject(code, message)))
 
-    def _send(self, message: Response) -> None:
+    def _send(self, message: Response | Notification) -> None:
         data = memoryview(jsonrpc.encode(message))
         with self._writing:
             while data:
@@ -193,14 +220,14 @@ def main() -> int:
     if os.open not in os.supports_dir_fd or os.name == "nt":
         return _fail("this system has no directory handles, which confine file access. Use a container runtime.", 1)
     try:
-        directory, max_timeout_ms = _arguments(sys.argv[1:])
-        workspace = Workspace(directory)
+        directory, policy = _arguments(sys.argv[1:])
+        workspace = Workspace(directory, policy.files)
     except ValueError as error:
-        return _fail(f"{error}. Usage: perstack-skill-base [--workspace DIR] [--max-exec-timeout MS]", 2)
+        return _fail(f"{error}. Usage: perstack-skill-base [--workspace DIR] [--policy JSON]", 2)
     except OSError as error:
         return _fail(f"the workspace {directory!r} cannot be opened: {error.strerror}. Give an existing directory.", 2)
     source, output = _own_standard_streams()
-    server = Server(workspace, output, max_timeout_ms)
+    server = Server(workspace, output, policy.bounds)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
     try:
@@ -216,22 +243,25 @@ def _end(number: int, _frame: object) -> NoReturn:
     raise SystemExit(128 + number)
 
 
-def _arguments(words: list[str]) -> tuple[str, int]:
-    """The workspace and the longest time of a command. argparse would cost a quarter of the start-up time."""
-    directory, max_timeout_ms = ".", EXEC_MAX_TIMEOUT_MS
+def _arguments(words: list[str]) -> tuple[str, Policy]:
+    """The workspace and the policy. argparse would cost a quarter of the start-up time."""
+    directory, policy = ".", Policy(FilePolicy(), Bounds())
     rest = iter(words)
     for word in rest:
         option, equals, value = word.partition("=")
-        if option not in ("--workspace", "--max-exec-timeout"):
+        if option not in ("--workspace", "--policy"):
             raise ValueError(f"unknown argument {word!r}")
         value = value if equals else next(rest, "")
-        if option == "--workspace" and value:
+        if not value:
+            raise ValueError(f"{option} needs a value")
+        if option == "--workspace":
             directory = value
-        elif option == "--max-exec-timeout" and value.isdecimal() and int(value) > 0:
-            max_timeout_ms = int(value)
         else:
-            raise ValueError(f"{option} needs a value, not {value!r}")
-    return directory, max_timeout_ms
+            try:
+                policy = parse(value)
+            except ValueError as error:
+                raise ValueError(f"--policy: {error}") from None
+    return directory, policy
 
 
 def _own_standard_streams() -> tuple[int, int]:

@@ -20,8 +20,8 @@ def check(value: object, schema: Mapping[str, object], name: str = "arguments") 
 
     Args:
         value: Parsed JSON.
-        schema: Uses type, properties, required, additionalProperties, items, minimum, maximum, maxLength, maxItems and
-            maxProperties only.
+        schema: Uses type, properties, required, additionalProperties, items, enum, minimum, maximum, maxLength,
+            maxItems and maxProperties only.
         name: What the value is called in messages.
 
     Raises:
@@ -32,6 +32,9 @@ def check(value: object, schema: Mapping[str, object], name: str = "arguments") 
     words, expected = _TYPES[kind]
     if not isinstance(value, expected) or (kind == "integer" and isinstance(value, bool)):
         raise invalid(f"{name} must be {words}, not {_describe(value)}.")
+    choices = schema.get("enum")
+    if isinstance(choices, list) and value not in choices:
+        raise invalid(f"{name} must be one of {', '.join(map(repr, choices))}, not {_describe(value)}.")
     _check_bounds(value, schema, name)
     if isinstance(value, dict):
         _check_members(value, schema, name)

@@ -1,4 +1,4 @@
-"""exec: a program started without a shell, bounded in time and output, with nothing left behind."""
+"""exec, readExecOutput: a program started without a shell, bounded in time and output, with nothing left behind."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from perstack_proxy.envnames import SAFE_NAMES, SHELL_INIT_NAMES, is_protected, 
 
 from perstack_skill_base.calls import Call, ToolResult
 from perstack_skill_base.errors import ToolError, invalid
-from perstack_skill_base.limits import EXEC_TIMEOUT_MS
 
 if TYPE_CHECKING:
     from perstack_skill_base.domain import Outcome
@@ -22,12 +21,13 @@ NO_OUTPUT = "The command succeeded and printed nothing."
 
 def execute(call: Call) -> ToolResult:
     """What the program printed and how it ended. A failure of the program is an error result that has both."""
-    from perstack_skill_base.domain import run  # most runs of the server start no command
+    from perstack_skill_base.domain import Command, run  # most runs of the server start no command
 
-    arguments = call.arguments
-    timeout_ms = arguments.integer("timeout", EXEC_TIMEOUT_MS)
-    if timeout_ms > call.max_timeout_ms:
-        raise invalid(f"timeout is at most {call.max_timeout_ms} ms here. Split the work or make it report progress.")
+    arguments, bounds = call.arguments, call.bounds
+    longest = bounds.exec_max_timeout_ms
+    timeout_ms = arguments.integer("timeout", min(bounds.exec_timeout_ms, longest))
+    if timeout_ms > longest:
+        raise invalid(f"timeout is at most {longest} ms here. Split the work.")
     command = arguments.text("command")
     argv = [command, *arguments.texts("args")]
     if any("\0" in argument for argument in argv):
@@ -37,12 +37,33 @@ def execute(call: Call) -> ToolResult:
     with call.workspace.directory(place) as directory:
         argv[0] = find_program(command, environment, directory)
         started = time.monotonic()
+        todo = Command(
+            argv=argv,
+            environment=environment,
+            directory=directory,
+            timeout_ms=timeout_ms,
+            stream_bytes=bounds.exec_stream_bytes,
+            spill_bytes=bounds.exec_spill_bytes,
+            cancelled=call.cancelled,
+            progress=call.progress,
+        )
         try:
-            outcome = run(argv, environment, directory, timeout_ms, call.cancelled)
+            outcome = run(todo)
         except OSError as error:
             raise _not_started(command, error.errno or 0) from None
     duration_ms = round((time.monotonic() - started) * 1000)
     return _result(call, command, outcome, duration_ms, timeout_ms, dropped)
+
+
+def read_exec_output(call: Call) -> ToolResult:
+    """A page of what a command printed, from the part that its result left out too."""
+    from perstack_skill_base.tools.read import page
+
+    ident, stream = call.arguments.integer("outputId"), call.arguments.text("stream", "stdout")
+    offset = call.arguments.integer("offset")
+    content, size = call.outputs.read(ident, stream, offset, call.bounds.read_bytes)
+    start = max(0, size + offset) if offset < 0 else offset
+    return ToolResult({"outputId": ident, "stream": stream, **page(content, start, size)})
 
 
 def environment_for(requested: dict[str, str]) -> tuple[dict[str, str], list[str]]:
@@ -83,6 +104,7 @@ def find_program(command: str, environment: dict[str, str], directory: int) -> s
 def _result(
     call: Call, command: str, outcome: Outcome, duration_ms: int, timeout_ms: int, dropped: list[str]
 ) -> ToolResult:
+    streams = {"stdout": outcome.stdout, "stderr": outcome.stderr}
     stdout, stderr = outcome.stdout.text(), outcome.stderr.text()
     failure = _failure(command, outcome, timeout_ms)
     shown = stdout if call.arguments.flag("stdout", default=True) else ""
@@ -104,6 +126,10 @@ def _result(
         data["hint"] = "droppedEnv names variables that are protected and were not set."
     if outcome.survivors:
         data["survivors"] = outcome.survivors
+    spilled = {name: stream.spill for name, stream in streams.items() if stream.spill is not None}
+    if spilled:
+        data["outputId"] = call.outputs.keep(spilled)
+        data["bytes"] = {name: stream.total for name, stream in streams.items()}
     return ToolResult(data, details={"stdout": stdout, "stderr": stderr}, is_error=failure is not None)
 
 

@@ -7,9 +7,7 @@ import time
 
 from perstack_proxy.limits import KIB, MIB
 
-from perstack_skill_base.calls import Call, ToolResult
-
-_STARTED = time.monotonic()
+from perstack_skill_base.calls import STARTED, Call, ToolResult
 
 
 def health_check(call: Call) -> ToolResult:
@@ -19,7 +17,7 @@ def health_check(call: Call) -> ToolResult:
         {
             "status": "ok",
             "workspace": call.workspace.root,
-            "uptime": f"{int(time.monotonic() - _STARTED)}s",
+            "uptime": f"{int(time.monotonic() - STARTED)}s",
             "memory": {"heapUsed": f"{current // MIB}MB", "heapTotal": f"{peak // MIB}MB"},
             "pid": os.getpid(),
         }

@@ -11,12 +11,12 @@ from perstack_proxy.sanitise import sanitise_line
 from perstack_skill_base.beneath import open_directory, rename_new
 from perstack_skill_base.calls import Call, ToolResult
 from perstack_skill_base.errors import ToolError, from_os_error
-from perstack_skill_base.limits import LIST_ENTRIES, PATH_CHARACTERS
-from perstack_skill_base.paths import Entry
-from perstack_skill_base.tools.read import kind_of, timestamp
+from perstack_skill_base.limits import PATH_CHARACTERS
+from perstack_skill_base.paths import Entry, Place, refuse_control
+from perstack_skill_base.tools.info import kind_of, timestamp
 
 if TYPE_CHECKING:
-    import threading
+    from collections.abc import Callable
 
 _LISTING_FLAGS = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
 
@@ -32,19 +32,20 @@ def list_directory(call: Call) -> ToolResult:
             raise from_os_error(error, place.shown) from None
         try:
             names = sorted(os.listdir(readable))
-            items = [item for name in names[:LIST_ENTRIES] if (item := _item(readable, name)) is not None]
+            shown = names[: call.bounds.list_entries]
+            items = [item for name in shown if (item := _item(readable, name)) is not None]
         finally:
             os.close(readable)
     data: dict[str, object] = {"path": path, "items": items}
-    if len(names) > LIST_ENTRIES:
-        data |= {"truncated": True, "total": len(names), "hint": "List a subdirectory, or use exec with find."}
+    if len(names) > len(shown):
+        data |= {"truncated": True, "total": len(names), "hint": "List a subdirectory, or use findFiles."}
     return ToolResult(data)
 
 
 def create_directory(call: Call) -> ToolResult:
     """The directory exists and is new; missing parents are made."""
     path = call.arguments.text("path")
-    with call.workspace.entry(path, create_parents=True) as entry:
+    with call.workspace.entry(path, writes=True, create_parents=True) as entry:
         try:
             os.mkdir(entry.name, dir_fd=entry.parent)
         except FileExistsError:
@@ -57,14 +58,15 @@ def create_directory(call: Call) -> ToolResult:
 def delete_directory(call: Call) -> ToolResult:
     """The directory is gone; with `recursive`, everything below it too. Links in it are removed, not followed."""
     path = call.arguments.text("path")
-    with call.workspace.entry(path) as entry:
+    with call.workspace.entry(path, writes=True) as entry:
         state = entry.lstat()
         if not stat.S_ISDIR(state.st_mode):
             raise ToolError("NotADirectory", f"{entry.shown!r} is not a directory. Use deleteFile.")
         _refuse_read_only(entry, state)
         try:
             if call.arguments.flag("recursive"):
-                _remove_tree(entry, call.cancelled)
+                _refuse_controls_below(call, entry, path)
+                _remove_tree(entry, call.watch())
             else:
                 os.rmdir(entry.name, dir_fd=entry.parent)
         except OSError as error:
@@ -78,9 +80,14 @@ def delete_directory(call: Call) -> ToolResult:
 def move_file(call: Call) -> ToolResult:
     """The source has its new, free name; missing parents of it are made. Directories move too; a link moves itself."""
     source, destination = call.arguments.text("source"), call.arguments.text("destination")
-    with call.workspace.entry(source) as old:
-        _refuse_read_only(old, old.lstat())
-        with call.workspace.entry(destination, create_parents=True) as new:
+    # A secret file under another name would be none, so who moves a file must be allowed to read it.
+    with call.workspace.entry(source, reads=True, writes=True) as old:
+        state = old.lstat()
+        _refuse_read_only(old, state)
+        call.workspace.allowed(destination, writes=True)
+        if stat.S_ISDIR(state.st_mode):
+            _refuse_controls_below(call, old, source, destination)
+        with call.workspace.entry(destination, writes=True, create_parents=True) as new:
             try:
                 rename_new(old.parent, old.name, new.parent, new.name)
             except FileExistsError:
@@ -94,7 +101,7 @@ def move_file(call: Call) -> ToolResult:
 def delete_file(call: Call) -> ToolResult:
     """The name is gone. Of a symbolic link the link is removed, of a hard link one name."""
     path = call.arguments.text("path")
-    with call.workspace.entry(path) as entry:
+    with call.workspace.entry(path, writes=True) as entry:
         state = entry.lstat()
         if stat.S_ISDIR(state.st_mode):
             raise ToolError("IsADirectory", f"{entry.shown!r} is a directory. Use deleteDirectory.")
@@ -125,13 +132,34 @@ def _refuse_read_only(entry: Entry, state: os.stat_result) -> None:
         raise ToolError("NotWritable", f"{entry.shown!r} is read-only. Ask for its permissions to be changed.")
 
 
-def _remove_tree(entry: Entry, cancelled: threading.Event) -> None:
+def _refuse_controls_below(call: Call, entry: Entry, *paths: str) -> None:
+    """Nothing below the directory is a control file, under any of the paths that it has or will have."""
+    from perstack_skill_base.walk import TooMuchError, walk
+
+    bounds, places = call.bounds, [call.workspace.locate(path) for path in paths]
+    handle = open_directory(entry.parent, (entry.name,))
+    try:
+        for folder in walk(handle, entries=bounds.tree_entries, depth=bounds.tree_depth, check=call.watch()):
+            above = tuple(folder.path.split("/")[:-1])
+            for name in (*(found.name for found in folder.files), *folder.folders):
+                for place in places:
+                    refuse_control(call.workspace.files, Place((*place.parts, *above, name)))
+    except TooMuchError as error:
+        message = f"{entry.shown!r} has {error}. Do a part of it, or use exec with 'mv', or 'rm' and ['-r', …]."
+        raise ToolError("TooLarge", message) from None
+    finally:
+        os.close(handle)
+
+
+def _remove_tree(entry: Entry, check: Callable[[], None]) -> None:
     """Depth first by handles, so that no link is followed, and without recursion."""
     path = [entry.name]
     waiting = [_empty(entry.parent, path)]
     while path:
-        if cancelled.is_set():
-            raise ToolError("Cancelled", f"{entry.shown!r} was deleted in part.")
+        try:
+            check()
+        except ToolError as error:
+            raise ToolError(error.kind, f"{entry.shown!r} was deleted in part. {error.message}") from None
         if waiting[-1]:
             path.append(waiting[-1].pop())
             if len("/".join(path)) > PATH_CHARACTERS:
