@@ -178,11 +178,13 @@ def test_T12_C1_C2_the_local_runtime_says_what_it_does_not_enforce_once(project:
 
 def test_T13_a_run_without_a_runtime_wants_isolation_and_never_falls_back(project: Project) -> None:
     with ModelServer([Turn(text="done")]) as server:
-        result = project.perstack("run", "demo", "Go.", server=server)
+        result = project.perstack("run", "-p", "no:runtime-docker", "demo", "Go.", server=server)
         assert result.exit_code != 0
         assert server.requests == []
-    assert "pip install perstack-runtime-docker" in result.stderr
-    assert "--runtime local" in result.stderr
+        assert "'docker'" in result.stderr
+        assert "--runtime local" in result.stderr
+        control = project.run("demo", "Go.", "-p", "no:runtime-docker", server=server)
+    assert control.exit_code == 0
 
 
 def test_local_is_refused_when_the_policy_requires_more_than_it_enforces(project: Project) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from perstack.errors import PluginConflict, PluginLoadError, PluginMissing
-from perstack.plugins.hints import missing_hint
+from perstack.plugins.hints import inactive_hint, missing_hint
 from perstack.plugins.records import PluginRecord
 
 T = TypeVar("T")
@@ -56,7 +56,7 @@ class Catalogue(Generic[T]):
             if record.name in {name, f"{self.kind}-{name}"} and not record.active:
                 raise PluginLoadError(
                     f"The {self.kind} {name!r} is not there: plugin {record} is {record.status}: {record.cause}.",
-                    hint=f"See: perstack plugins show {record.name}",
+                    hint=inactive_hint(self.kind, record.name, self.names),
                 ) from record.error
         raise PluginMissing(f"There is no {self.kind} {name!r}.", hint=missing_hint(self.kind, name, self.names))
 

@@ -17,6 +17,12 @@ KNOWN_PLUGINS = frozenset(
 """Plugins of this project; each is the distribution ``perstack-NAME``."""
 
 
+def inactive_hint(kind: str, plugin: str, available: Iterable[str]) -> str:
+    """What to do when the plugin that offers a `kind` is installed and takes no part."""
+    names = " or ".join(sorted(available))
+    return f"See: perstack plugins show {plugin}{f', or pass --{kind} {names}' if names else ''}"
+
+
 def missing_hint(kind: str, name: str, available: Iterable[str]) -> str:
     """What to do when no plugin offers the `kind` (``runtime``, ``provider``, …) called `name`."""
     names = sorted(available)
