@@ -51,27 +51,25 @@ def _example(task: str, *calls: tuple[Turn, Turn], answer: str) -> Example:
     return Example(tools, tuple(turns))
 
 
-def examples() -> tuple[Example, ...]:
-    """Every example. The names and texts differ, so that what repeats is the shape."""
-    return (
-        _example("Write Moon into sky.txt.", _write("sky.txt", "Moon"), answer="sky.txt now holds: Moon"),
-        _example("What does list.txt say?", _read("list.txt", "Buy milk"), answer="list.txt says: Buy milk"),
-        _example(
-            "Read title.txt and write the same text into duplicate.txt.",
-            _read("title.txt", "Plant 7 roses"),
-            _write("duplicate.txt", "Plant 7 roses"),
-            answer="duplicate.txt now has the text of title.txt.",
-        ),
-        _example(
-            "Read city.txt and write the same text into clone.txt.",
-            _read("city.txt", "blue-4471"),
-            _write("clone.txt", "blue-4471"),
-            answer="clone.txt now has the text of city.txt.",
-        ),
-    )
+EXAMPLES = (
+    _example("Write Moon into sky.txt.", _write("sky.txt", "Moon"), answer="sky.txt now holds: Moon"),
+    _example(
+        "Read title.txt and write the same text into duplicate.txt.",
+        _read("title.txt", "Plant 7 roses"),
+        _write("duplicate.txt", "Plant 7 roses"),
+        answer="duplicate.txt now has the text of title.txt.",
+    ),
+    _example(
+        "Read city.txt and write the same text into clone.txt.",
+        _read("city.txt", "blue-4471"),
+        _write("clone.txt", "blue-4471"),
+        answer="clone.txt now has the text of city.txt.",
+    ),
+)
+"""Three, because each costs half a second at the start of a run. Names and texts differ: what repeats is the shape."""
 
 
 def examples_for(tools: Sequence[ToolDefinition]) -> list[Turn]:
     """The turns of every example whose tools are all among `tools`."""
     offered = {tool.name for tool in tools}
-    return [turn for example in examples() if example.tools <= offered for turn in example.turns]
+    return [turn for example in EXAMPLES if example.tools <= offered for turn in example.turns]

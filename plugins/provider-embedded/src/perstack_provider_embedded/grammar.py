@@ -65,6 +65,17 @@ def grammar(tools: Sequence[ToolDefinition]) -> str:
     return f"%llguidance {{}}\nstart: %json {json.dumps(schema)}"
 
 
+def without_optional(tool: ToolDefinition) -> ToolDefinition:
+    """The tool with the arguments that it requires and no others; a tiny model fills the others with what it finds."""
+    properties, required = tool.input_schema.get("properties"), tool.input_schema.get("required")
+    if not isinstance(properties, dict):
+        return tool
+    needed = required if isinstance(required, list) else []
+    kept: JsonObject = {name: schema for name, schema in properties.items() if name in needed}
+    schema: JsonObject = {**tool.input_schema, "properties": kept, "additionalProperties": False}
+    return ToolDefinition(name=tool.name, description=tool.description, input_schema=schema)
+
+
 def parse(text: str, tools: Iterable[ToolDefinition]) -> Call | Answer | None:
     """What the model wrote, or None when it is neither a call of one of `tools` nor an answer."""
     try:

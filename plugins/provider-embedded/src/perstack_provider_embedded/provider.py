@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 
 import anyio
@@ -14,9 +14,9 @@ from perstack.ids import new_id
 from perstack.messages import FinishReason, JsonObject, ToolDefinition, Usage
 from perstack.protocols import Finish, GenerateRequest, StreamPart, TextDelta, ToolCallRequest
 from perstack_provider_embedded.engine import Completion, Engine
-from perstack_provider_embedded.grammar import FINISH, Answer, Call, grammar, parse
+from perstack_provider_embedded.grammar import FINISH, Answer, Call, grammar, parse, without_optional
 from perstack_provider_embedded.prompt import chat_turns, written
-from perstack_provider_embedded.weights import find_weights
+from perstack_provider_embedded.weights import KNOWN, find_weights
 
 MAX_OUTPUT = 1024
 """Tokens of an answer when nobody says otherwise: a text of about four pages, or ten seconds."""
@@ -35,7 +35,7 @@ class EmbeddedProvider:
         self._lock = anyio.Lock()
         self._loaded: tuple[Path, Engine] | None = None
 
-    async def generate(self, request: GenerateRequest) -> AsyncIterator[StreamPart]:
+    async def generate(self, request: GenerateRequest) -> AsyncGenerator[StreamPart, None]:
         """The answer's parts, of which the last is `Finish`. Cancelling ends the generation within 256 tokens.
 
         Raises:
@@ -92,15 +92,19 @@ async def _complete(engine: Engine, body: JsonObject) -> Completion | None:
 
 
 def _body(request: GenerateRequest) -> JsonObject:
-    """The request in llama.cpp's words: greedy, so that one conversation has one answer."""
+    """The request in llama.cpp's words: greedy, so that one conversation has one answer.
+
+    The known models are tiny and are told of required arguments only; a file that the user brings gets all of them.
+    """
+    tools = tuple(map(without_optional, request.tools)) if request.model in KNOWN else request.tools
     body: JsonObject = {
-        "messages": chat_turns(request.messages, request.tools),
+        "messages": chat_turns(request.messages, tools),
         "temperature": 0,
         "max_tokens": request.max_output_tokens or MAX_OUTPUT,
         "chat_template_kwargs": {"enable_thinking": False},
     }
-    if request.tools:
-        body["grammar"] = grammar(request.tools)
+    if tools:
+        body["grammar"] = grammar(tools)
     return body
 
 

@@ -1,0 +1,76 @@
+"""llama.cpp's own HTTP server, which none of us wrote, with a real model: our providers get real answers from it.
+
+The chat template is ours: with the one inside the weight file the server returns no tool calls.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import jsonschema
+import pytest
+from embedded import READ, task
+from perstack.protocols import Provider
+from perstack.specs import ProviderContext
+from perstack.testing.answers import answer, question
+from perstack_provider_anthropic.plugin import perstack_register_providers as anthropic_providers
+from perstack_provider_openai.plugin import perstack_register_providers as openai_providers
+
+pytestmark = pytest.mark.model
+SERVER = Path(__file__).parents[1] / "support" / "llama_server.py"
+TEMPLATE = Path(__file__).with_name("bare-json-tools.jinja")
+
+
+@pytest.fixture(scope="module")
+def address(cache: Path) -> Iterator[str]:
+    weights = next((cache / "models").glob("*.gguf"))
+    command = [sys.executable, str(SERVER), str(weights), str(TEMPLATE)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield process.stdout.readline().strip()
+        process.kill()
+
+
+def provider(name: str, url: str) -> Provider:
+    specs = {spec.name: spec for spec in (*openai_providers(), *anthropic_providers())}
+    spec = specs[name]
+    env = dict.fromkeys(spec.required_env, "any-key")
+    return spec.factory(ProviderContext(settings={"baseUrl": url}, env=env, cache_dir=Path("unused")))
+
+
+@pytest.mark.parametrize(("name", "path"), [("openai", "/v1"), ("anthropic", "")])
+async def test_a_real_tool_call_comes_over_the_wire(address: str, name: str, path: str) -> None:
+    own = provider(name, address + path)
+    try:
+        said = await answer(
+            own,
+            question(
+                *task("Call readTextFile with the path name.txt.", instruction="You call tools."),
+                model="smollm2",
+                tools=(READ,),
+                timeout=60,
+                max_output_tokens=200,
+            ),
+        )
+    finally:
+        await own.aclose()
+    assert said.finish.reason == "tool-calls"
+    (call,) = said.calls
+    assert call.name == "readTextFile"
+    jsonschema.validate(call.args, READ.input_schema)
+    assert said.finish.usage.input_tokens > 20
+    assert said.finish.usage.output_tokens > 5
+
+
+@pytest.mark.parametrize(("name", "path"), [("openai", "/v1"), ("anthropic", "")])
+async def test_real_text_comes_over_the_wire(address: str, name: str, path: str) -> None:
+    own = provider(name, address + path)
+    try:
+        said = await answer(own, question(*task("Say hello."), model="smollm2", timeout=60, max_output_tokens=16))
+    finally:
+        await own.aclose()
+    assert said.text
+    assert said.finish.reason in ("stop", "length")
