@@ -1,0 +1,83 @@
+"""An engine that answers the Docker API on a unix socket; Podman's service answers the same requests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from socket import socket
+from urllib.parse import quote
+
+from perstack.messages import JsonObject
+
+from perstack_containers.engine import Dialect, EngineFacts, Found, Image
+from perstack_containers.http import EngineFailure, call, containers, hijack, remove
+
+
+class ApiEngine:
+    """A `ContainerEngine` over HTTP; each call is a connection of its own, so threads share nothing."""
+
+    def __init__(self, name: str, socket_path: str, dialect: Dialect) -> None:
+        self.name = name
+        self.socket_path = socket_path
+        self.dialect = dialect
+
+    def facts(self) -> EngineFacts:
+        """What it says of itself."""
+        info = _table(call(self.socket_path, "GET", "/info"))
+        options = [str(option) for option in _items(info.get("SecurityOptions"))]
+        return EngineFacts(
+            version=str(info.get("ServerVersion", "")),
+            rootless=any("rootless" in option for option in options) or info.get("Rootless") is True,
+            cgroups=2 if str(info.get("CgroupVersion")) == "2" else 1,
+            seccomp=any("seccomp" in option for option in options),
+            architecture=str(info.get("Architecture", "")),
+        )
+
+    def image(self, name: str) -> Image | None:
+        """The image of that tag or id, or None."""
+        try:
+            found = _table(call(self.socket_path, "GET", f"/images/{quote(name, safe='')}/json"))
+        except EngineFailure as error:
+            if error.status == 404:
+                return None
+            raise
+        labels = _table(_table(found.get("Config")).get("Labels"))
+        return Image(id=str(found["Id"]), labels={name: str(value) for name, value in labels.items()})
+
+    def create(self, body: JsonObject) -> str:
+        """The id of a new container, not started."""
+        return str(_table(call(self.socket_path, "POST", "/containers/create", body=body))["Id"])
+
+    def attach(self, container: str) -> socket:
+        """Its three standard streams, before it is started."""
+        query = dict.fromkeys(("stream", "stdin", "stdout", "stderr"), "1")
+        return hijack(self.socket_path, f"/containers/{container}/attach", query=query)
+
+    def start(self, container: str) -> None:
+        """Start it."""
+        call(self.socket_path, "POST", f"/containers/{container}/start")
+
+    def inspect(self, container: str) -> JsonObject:
+        """What the engine knows of it."""
+        return _table(call(self.socket_path, "GET", f"/containers/{container}/json"))
+
+    def wait(self, container: str) -> int:
+        """Its exit code, once it has ended."""
+        answer = _table(call(self.socket_path, "POST", f"/containers/{container}/wait"))
+        code = answer.get("StatusCode")
+        return code if isinstance(code, int) else -1
+
+    def remove(self, container: str) -> None:
+        """It is gone with all that ran in it; one that is gone already is no error."""
+        remove(self.socket_path, container)
+
+    def list(self, labels: Mapping[str, str]) -> tuple[Found, ...]:
+        """The containers with all of these labels; an empty value stands for any."""
+        return tuple(Found(id=name, labels=found) for name, found in containers(self.socket_path, labels))
+
+
+def _table(value: object) -> JsonObject:
+    return value if isinstance(value, dict) else {}
+
+
+def _items(value: object) -> list[object]:
+    return value if isinstance(value, list) else []

@@ -1,0 +1,136 @@
+"""What a runtime asks of a container engine. Plain values cross this seam; no type of an SDK does.
+
+Every method blocks and is called from worker threads. Errors are `EngineFailure`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from socket import socket
+from typing import Literal, Protocol
+
+from perstack.messages import JsonObject
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineFacts:
+    """What an engine says of itself.
+
+    Attributes:
+        cgroups: Version of the control groups that it uses, 1 or 2.
+        seccomp: Whether it filters system calls.
+        architecture: The machine's, in the engine's words, such as ``amd64``.
+    """
+
+    version: str
+    rootless: bool
+    cgroups: int
+    seccomp: bool
+    architecture: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dialect:
+    """Where engines that answer the same API differ.
+
+    Attributes:
+        seccomp: Whether a profile is passed as its text, or as the path of its file.
+        userns: User namespace of each container; empty means the engine's own choice.
+        dns: Whether a container without a network takes name servers; one that answers nothing hides the host's.
+    """
+
+    seccomp: Literal["text", "path"] = "text"
+    userns: str = ""
+    dns: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Found:
+    """A container that is there, running or not."""
+
+    id: str
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Image:
+    """An image that is there."""
+
+    id: str
+    tags: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    size: int = 0
+
+
+class ContainerEngine(Protocol):
+    """Containers of one engine."""
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        ...
+
+    @property
+    def socket_path(self) -> str:
+        """Where it answers on this machine."""
+        ...
+
+    @property
+    def dialect(self) -> Dialect:
+        """How it wants to be spoken to."""
+        ...
+
+    def facts(self) -> EngineFacts:
+        """What it says of itself."""
+        ...
+
+    def image(self, name: str) -> Image | None:
+        """The image of that tag or id, or None."""
+        ...
+
+    def create(self, body: JsonObject) -> str:
+        """The id of a new container, not started."""
+        ...
+
+    def attach(self, container: str) -> socket:
+        """Its three standard streams, before it is started."""
+        ...
+
+    def start(self, container: str) -> None:
+        """Start it."""
+        ...
+
+    def inspect(self, container: str) -> JsonObject:
+        """What the engine knows of it."""
+        ...
+
+    def wait(self, container: str) -> int:
+        """Its exit code, once it has ended."""
+        ...
+
+    def remove(self, container: str) -> None:
+        """It is gone with all that ran in it; one that is gone already is no error."""
+        ...
+
+    def list(self, labels: Mapping[str, str]) -> tuple[Found, ...]:
+        """The containers with all of these labels; an empty value stands for any."""
+        ...
+
+
+class ImageStore(Protocol):
+    """Images of one engine; an SDK does the work."""
+
+    def build(
+        self, context: bytes, *, tag: str, args: Mapping[str, str], labels: Mapping[str, str]
+    ) -> Iterator[str]:
+        """The engine's lines while it makes an image from a tar archive; the image is there when they end."""
+        ...
+
+    def images(self, label: str) -> tuple[Image, ...]:
+        """The images that have this label."""
+        ...
+
+    def remove(self, image: str) -> None:
+        """Remove an image that no container uses."""
+        ...

@@ -1,0 +1,139 @@
+"""The engines' HTTP API over a unix socket: requests, and connections that become a container's standard streams.
+
+Docker and Podman answer the same requests. This module is part of the start of every run and of the reaper, so it is
+the standard library alone; the SDKs cost more to import than a container costs to start.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from urllib.parse import urlencode
+
+SECONDS = 60.0
+"""For one answer. An engine under load takes seconds to create a container."""
+REMOVE_SECONDS = 30.0
+MAX_HEADER_BYTES = 65536
+
+
+class EngineFailure(Exception):
+    """The engine refused or failed; `status` is its HTTP status, or 0 when it did not answer at all."""
+
+    def __init__(self, message: str, *, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class _Connection(http.client.HTTPConnection):
+    """HTTP over a unix socket."""
+
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect to the socket's path."""
+        self.sock = _connected(self._path, self.timeout or SECONDS)
+
+
+def call(
+    path: str,
+    method: str,
+    target: str,
+    *,
+    query: dict[str, str] | None = None,
+    body: object = None,
+    seconds: float = SECONDS,
+) -> object:
+    """The JSON that the engine answers, or None when it answers with nothing.
+
+    Raises:
+        EngineFailure: The socket is not there, or the engine's status is 400 or above; carries the engine's words.
+    """
+    connection = _Connection(path, seconds)
+    url = f"{target}?{urlencode(query)}" if query else target
+    headers = {"Content-Type": "application/json"} if body is not None else {}
+    try:
+        connection.request(method, url, json.dumps(body) if body is not None else None, headers)
+        response = connection.getresponse()
+        data = response.read()
+    except (OSError, http.client.HTTPException) as error:
+        raise EngineFailure(f"the engine at {path} did not answer: {error or type(error).__name__}") from error
+    finally:
+        connection.close()
+    if response.status >= 400:
+        raise EngineFailure(_words(data) or response.reason, status=response.status)
+    return json.loads(data) if data.strip() else None
+
+
+def hijack(path: str, target: str, *, query: dict[str, str], seconds: float = SECONDS) -> socket.socket:
+    """A connection that carries a container's standard streams after the engine agreed to it.
+
+    Raises:
+        EngineFailure: The engine did not agree.
+    """
+    lines = (f"POST {target}?{urlencode(query)} HTTP/1.1", "Host: localhost", "Connection: Upgrade", "Upgrade: tcp")
+    try:
+        stream = _connected(path, seconds)
+    except OSError as error:
+        raise EngineFailure(f"the engine at {path} did not answer: {error}") from error
+    try:
+        stream.sendall("\r\n".join([*lines, "Content-Length: 0", "", ""]).encode())
+        header = bytearray()
+        while not header.endswith(b"\r\n\r\n"):
+            byte = stream.recv(1)  # nothing of what follows the header may be taken
+            header += byte
+            if not byte or len(header) > MAX_HEADER_BYTES:
+                raise EngineFailure("the engine ended a connection to a container's streams")
+        status = int(header.split(None, 2)[1])
+        if status not in {101, 200}:
+            raise EngineFailure(f"the engine refused a container's streams with status {status}", status=status)
+    except OSError as error:
+        stream.close()
+        raise EngineFailure(f"the engine at {path} did not answer: {error}") from error
+    except BaseException:
+        stream.close()
+        raise
+    stream.settimeout(None)
+    return stream
+
+
+def containers(socket_path: str, labels: Mapping[str, str]) -> list[tuple[str, dict[str, str]]]:
+    """Id and labels of every container that has all of `labels`, running or not."""
+    wanted = [f"{name}={value}" if value else name for name, value in labels.items()]
+    query = {"all": "1", "filters": json.dumps({"label": wanted})}
+    rows = call(socket_path, "GET", "/containers/json", query=query)
+    return [(row["Id"], row.get("Labels") or {}) for row in rows] if isinstance(rows, list) else []
+
+
+def remove(socket_path: str, container: str) -> None:
+    """The container is gone, or is being removed by someone else."""
+    try:
+        call(
+            socket_path, "DELETE", f"/containers/{container}", query={"force": "1", "v": "1"}, seconds=REMOVE_SECONDS
+        )
+    except EngineFailure as error:
+        if error.status not in {404, 409}:
+            raise
+
+
+def _connected(path: str, seconds: float) -> socket.socket:
+    stream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        stream.settimeout(seconds)
+        stream.connect(path)
+    except BaseException:
+        stream.close()
+        raise
+    return stream
+
+
+def _words(data: bytes) -> str:
+    """The engine's own explanation."""
+    try:
+        answer = json.loads(data)
+    except ValueError:
+        return data.decode("utf-8", "replace")[:1000].strip()
+    message = answer.get("message") or answer.get("cause") if isinstance(answer, dict) else None
+    return str(message or "").strip()

@@ -1,0 +1,108 @@
+"""Sandbox images: named by the hash of all that decides their content, built on first use, checked before each start."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from perstack.errors import PolicyError, SandboxUnavailable
+
+from perstack_containers.context import data, derived_context, sandbox_context, sandbox_files
+from perstack_containers.http import EngineFailure
+from perstack_containers.labels import IMAGE
+
+if TYPE_CHECKING:
+    from perstack_containers.engine import ContainerEngine, Image, ImageStore
+
+REPOSITORY = "perstack-sandbox"
+DEFAULT_BASE = "debian:bookworm-slim"
+LAST_LINES = 15
+
+Stage = Literal["building", "complete", "error"]
+Progress = Callable[[Stage, str], None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """All that decides an image's content.
+
+    Attributes:
+        base: The image that it starts from.
+        own: Whether `base` is a skill's own image, which only gets perstack's first process.
+    """
+
+    uid: int
+    gid: int
+    base: str = DEFAULT_BASE
+    own: bool = False
+
+    @property
+    def digest(self) -> str:
+        """Names the content: the build file, every file of ours, the pinned tools, the base and the user."""
+        digest = hashlib.sha256()
+        parts = dict(sandbox_files())
+        parts["Dockerfile"] = data("Derived.Dockerfile" if self.own else "Dockerfile")
+        parts["tools"] = b"" if self.own else data("tools.txt")
+        for name, content in sorted(parts.items()):
+            digest.update(f"{name}\0{len(content)}\0".encode() + content)
+        user = "" if self.own else f"{self.uid}:{self.gid}"
+        digest.update(f"{self.base}\0{user}".encode())
+        return digest.hexdigest()[:32]
+
+    @property
+    def tag(self) -> str:
+        """The image's name in the engine."""
+        return f"{REPOSITORY}:{self.digest}"
+
+
+def ready(engine: ContainerEngine, recipe: Recipe) -> Image | None:
+    """The image of `recipe` if it is there; its id is what is started, so a tag that moves later changes nothing.
+
+    Raises:
+        PolicyError: An image has our name and is not ours.
+    """
+    found = engine.image(recipe.tag)
+    if found is not None and found.labels.get(IMAGE) != recipe.digest:
+        raise PolicyError(
+            f"The image {recipe.tag!r} was not built by perstack from what its name says.",
+            hint="Remove it, or build it again with: perstack image build --force",
+        )
+    return found
+
+
+def build(engine: ContainerEngine, images: ImageStore, recipe: Recipe, *, cache: Path, progress: Progress) -> Image:
+    """The image of `recipe`, made now.
+
+    Raises:
+        SandboxUnavailable: It could not be made; carries the engine's last lines.
+    """
+    progress("building", f"building {recipe.tag} from {recipe.base}")
+    last: list[str] = []
+    args = {"BASE": recipe.base}
+    if not recipe.own:
+        args |= {"USER_ID": str(recipe.uid), "GROUP_ID": str(recipe.gid)}
+    try:
+        if recipe.own:
+            context = derived_context()
+        else:
+            context = sandbox_context(engine.facts().architecture, cache)
+        for line in images.build(context, tag=recipe.tag, args=args, labels={IMAGE: recipe.digest}):
+            last = [*last[-LAST_LINES:], line]
+            if line.lower().startswith("step "):
+                progress("building", line)
+        found = ready(engine, recipe)
+    except EngineFailure as error:
+        words = "\n".join([*last, str(error)])
+        progress("error", str(error))
+        raise SandboxUnavailable(
+            f"The sandbox image could not be built:\n{words}",
+            hint=f"The base image {recipe.base!r} has to be there or to be pulled; choose one with: "
+            "perstack image build --base IMAGE",
+        ) from error
+    if found is None:
+        raise SandboxUnavailable(f"The engine built no image {recipe.tag!r}.", hint="See: perstack doctor")
+    progress("complete", recipe.tag)
+    return found

@@ -1,0 +1,66 @@
+"""How everything that we make is found again: by our labels, and by nothing else.
+
+The reaper imports this with the standard library alone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+RUN = "perstack.run"
+OWNER = "perstack.owner"
+SUPERVISOR = "perstack.supervisor"
+EXPERT = "perstack.expert"
+SKILL = "perstack.skill"
+IMAGE = "perstack.image"
+
+
+def run_labels(run_id: str) -> dict[str, str]:
+    """The labels that every container of a run has: whose it is, and who must be alive for it to be of use."""
+    return {RUN: run_id, OWNER: str(os.getuid()), SUPERVISOR: supervisor(os.getpid())}
+
+
+def supervisor(pid: int) -> str:
+    """Names a process for good: machine start, process namespace, id and start time. Empty where /proc is missing."""
+    try:
+        return f"{_boot()}/{_namespace()}/{pid}/{_started(pid)}"
+    except (OSError, IndexError):
+        return ""
+
+
+def is_left_over(labels: Mapping[str, str]) -> bool:
+    """Whether a container with these labels is ours and its supervisor has ended.
+
+    What another user, another machine start's namespace or a program without /proc started is not judged: it stays.
+    """
+    named = labels.get(SUPERVISOR, "")
+    if labels.get(OWNER) != str(os.getuid()) or RUN not in labels or named.count("/") != 3:
+        return False
+    boot, namespace, pid, started = named.split("/")
+    try:
+        if boot != _boot():
+            return True
+        return namespace == _namespace() and _started(int(pid)) != started
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError, IndexError):
+        return False
+
+
+def _boot() -> str:
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
+
+
+def _namespace() -> str:
+    return os.readlink("/proc/self/ns/pid").strip("pid:[]")
+
+
+def _started(pid: int) -> str:
+    """The 22nd field of its stat; the command's name before it may hold anything."""
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        fields = file.read().rpartition(b")")[2].split()
+    if fields[0] == b"Z":
+        raise FileNotFoundError(pid)
+    return fields[19].decode("ascii")

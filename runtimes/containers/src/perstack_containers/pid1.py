@@ -1,0 +1,236 @@
+"""The first process of every sandbox. It is in the image, and runs as the user that the skill will run as.
+
+Run as ``python3 -I -S pid1.py``. What crosses its standard streams before the skill's first byte:
+
+    pid 1 → perstack   {"facts": …}                      a line: what is true inside, before any secret arrives
+    perstack → pid 1   8 hexadecimal digits, then that many bytes of {"argv": …, "env": …, "cwd": …}
+    pid 1 → perstack   {"started": true} or {"failed": reason}    a line; after it the stream is the skill's
+
+The skill inherits the three streams. The secrets are nowhere but in its environment: not in the container's
+configuration, and not here where the skill could look, because this process is not dumpable. When standard input has
+no writer any more, perstack is gone, and everything ends: the kernel kills a namespace whose first process has ended.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import shutil
+import signal
+import sys
+import time
+from contextlib import suppress
+
+LIBRARY = "/opt/perstack/lib"
+LINGER_SECONDS = 0.25
+"""For a server that ends by itself once its standard input is closed, as MCP asks."""
+GRACE_SECONDS = 1.0
+"""Between SIGTERM and the end of everything."""
+ORDER_BYTES = 64 * 1024 * 1024
+CANNOT_START = 126
+CAPABILITIES = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
+CGROUPS = "/sys/fs/cgroup"
+CGROUP_FILES = {
+    "memory": ("memory.max", "memory/memory.limit_in_bytes"),
+    "swap": ("memory.swap.max", "memory/memory.memsw.limit_in_bytes"),
+    "pids": ("pids.max", "pids/pids.max"),
+    "cpu_quota": ("cpu.max", "cpu/cpu.cfs_quota_us"),
+    "cpu_period": ("cpu.max", "cpu/cpu.cfs_period_us"),
+}
+"""Where version 2 and version 1 of control groups show a limit to the group's own members."""
+
+Json = dict[str, object]
+
+
+def main() -> int:
+    """The skill has lived when this returns, and all that it started ends with it."""
+    sys.path.append(LIBRARY)
+    from perstack_proxy.processes import set_not_dumpable
+
+    set_not_dumpable()  # before the secrets arrive
+    tell({"facts": facts()})
+    order = read_order()
+    if order is None:
+        return 0
+    wake = wake_on_children()
+    child = start(order)
+    del order
+    if child is None:
+        return CANNOT_START
+    code = watch(child, wake)
+    last = end_others(child)
+    return exit_code(last if code is None else code)
+
+
+def facts() -> Json:
+    """What is true of this process and its namespaces, read from the kernel."""
+    status = dict(line.split(":\t", 1) for line in read("/proc/self/status").splitlines() if ":\t" in line)
+    return {
+        "pid": os.getpid(),
+        "uid": sorted({int(word) for word in status["Uid"].split()}),
+        "gid": sorted({int(word) for word in status["Gid"].split()}),
+        "groups": [int(word) for word in status["Groups"].split()],
+        "capabilities": {name: int(status[name], 16) for name in CAPABILITIES},
+        "no_new_privileges": status.get("NoNewPrivs", "").strip() == "1",
+        "seccomp": int(status.get("Seccomp", "0")),
+        "interfaces": interfaces(),
+        "mounts": mounts(),
+        "cgroups": 2 if os.path.exists(f"{CGROUPS}/cgroup.controllers") else 1,
+        "limits": {name: limit(files) for name, files in CGROUP_FILES.items()},
+        "environment": sorted(os.environ),
+        "python": list(sys.version_info[:2]),
+    }
+
+
+def interfaces() -> list[str]:
+    """The network interfaces that are up."""
+    up = []
+    for name in sorted(os.listdir("/sys/class/net")):
+        flags = read(f"/sys/class/net/{name}/flags").strip()
+        if not flags or int(flags, 16) & 1:
+            up.append(name)
+    return up
+
+
+def mounts() -> list[list[str]]:
+    """Target, file system type and options of every mount."""
+    rows = []
+    for line in read("/proc/self/mountinfo").splitlines():
+        left, _, right = line.partition(" - ")
+        words = left.split()
+        rows.append([words[4].encode().decode("unicode_escape"), right.split()[0], words[5]])
+    return rows
+
+
+def limit(files: tuple[str, str]) -> str:
+    """What the control group says, in its own words; empty when it does not show."""
+    for name in files:
+        with suppress(OSError):
+            return read(f"{CGROUPS}/{name}").strip()
+    return ""
+
+
+def read(path: str) -> str:
+    """A small file of the kernel's."""
+    with open(path, encoding="utf-8", errors="surrogateescape") as file:
+        return file.read()
+
+
+def tell(message: Json) -> None:
+    """Write one line to perstack."""
+    os.write(1, json.dumps(message).encode() + b"\n")
+
+
+def read_order() -> Json | None:
+    """What to start; None when perstack went away instead. Not one byte more is taken from the stream."""
+    header = read_exactly(8)
+    size = int(header, 16) if header else 0
+    if not 0 < size <= ORDER_BYTES:
+        return None
+    body = read_exactly(size)
+    order: Json | None = json.loads(body) if body else None
+    return order
+
+
+def read_exactly(size: int) -> bytes:
+    """So many bytes of standard input, or none when it ends before."""
+    data = b""
+    while len(data) < size:
+        chunk = os.read(0, size - len(data))
+        if not chunk:
+            return b""
+        data += chunk
+    return data
+
+
+def wake_on_children() -> int:
+    """A descriptor that becomes readable when a child ends. No other signal can reach the first process."""
+    readable, writable = os.pipe()
+    for fd in (readable, writable):
+        os.set_blocking(fd, False)
+    signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    return readable
+
+
+def start(order: Json) -> int | None:
+    """The process id of the skill; None when it could not be started, which perstack was told."""
+    argv, env, cwd = order["argv"], order["env"], str(order["cwd"])
+    assert isinstance(argv, list)
+    assert isinstance(env, dict)
+    os.chdir(cwd)
+    path = shutil.which(argv[0], path=env.get("PATH", os.defpath))
+    if path is None:
+        tell({"failed": f"command {argv[0]!r} was not found in the image"})
+        return None
+    ignored = [number for number in signal.valid_signals() if signal.getsignal(number) is signal.SIG_IGN]
+    tell({"started": True})
+    try:
+        return os.posix_spawn(os.path.abspath(path), argv, env, setsid=True, setsigmask=(), setsigdef=ignored)
+    except OSError as error:
+        print(f"perstack: {argv[0]!r} could not be started: {error}", file=sys.stderr, flush=True)
+        return None
+
+
+def watch(child: int, wake: int) -> int | None:
+    """The skill's wait status once it has ended by itself, or None once perstack is gone."""
+    poll = select.poll()
+    poll.register(wake, select.POLLIN)
+    poll.register(0, 0)  # the skill reads standard input; only its hang-up is of interest here
+    deadline: float | None = None
+    while True:
+        timeout = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
+        events = dict(poll.poll(timeout))
+        with suppress(BlockingIOError):
+            os.read(wake, 65536)
+        status = collect(child)
+        if status is not None:
+            return status
+        if 0 in events:
+            poll.unregister(0)
+            deadline = time.monotonic() + LINGER_SECONDS
+        if deadline is not None and time.monotonic() >= deadline:
+            return None
+
+
+def collect(child: int) -> int | None:
+    """The wait status of `child` if it has ended; orphans are collected on the way."""
+    found = None
+    with suppress(ChildProcessError):
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                break
+            if pid == child:
+                found = status
+    return found
+
+
+def end_others(child: int) -> int | None:
+    """Every other process was asked to end and had its time; the wait status of `child` if it ended now."""
+    found = None
+    with suppress(ProcessLookupError):
+        os.kill(-1, signal.SIGTERM)
+    deadline = time.monotonic() + GRACE_SECONDS
+    while time.monotonic() < deadline:
+        status = collect(child)
+        found = status if status is not None else found
+        try:
+            os.kill(-1, 0)
+        except ProcessLookupError:
+            break
+        time.sleep(0.005)
+    return found
+
+
+def exit_code(status: int | None) -> int:
+    """The exit code for a wait status, as a shell gives it: 128 and the number of the signal."""
+    if status is None:
+        return 128 + signal.SIGKILL
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""What stays behind to clean up: it outlives perstack, and removes what a run left when perstack was killed.
+
+Run as ``python3 -I -S reaper.py LIBRARY`` in a session of its own, with a pipe from perstack as standard input. The
+first line is {"socket": …, "labels": …, "directories": […], "service": […]}: where the engine answers, what to remove,
+and a service of the engine's to keep running meanwhile. A second line, ``done``, says that nothing is left to do; the
+end of the pipe without it says that perstack is gone. Containers whose supervisor ended earlier are removed first.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+
+CLEAN_SECONDS = 9.0
+"""Everything is gone 10 s after a kill."""
+QUIET_SECONDS = 2.0
+"""A container that was being made when perstack was killed shows up by then."""
+POLL_SECONDS = 0.1
+SERVICE_GRACE_SECONDS = 2.0
+
+
+def main() -> int:
+    """What the run left is gone."""
+    sys.path.append(sys.argv[1])
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN)  # a terminal's signals are for perstack
+    line = sys.stdin.readline()
+    if not line:
+        return 0
+    plan = json.loads(line)
+    service = start_service(plan["service"], plan["environment"])
+    try:
+        remove_left_over(plan["socket"])
+        if sys.stdin.readline() != "done\n":
+            clean(plan)
+    finally:
+        if service is not None:
+            end_service(service)
+    return 0
+
+
+def start_service(command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes] | None:
+    """The engine's own service for this run, if it needs one."""
+    if not command:
+        return None
+    quiet = subprocess.DEVNULL
+    return subprocess.Popen(
+        command, env=environment, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True
+    )
+
+
+def end_service(service: subprocess.Popen[bytes]) -> None:
+    """The service has ended."""
+    service.terminate()
+    try:
+        service.wait(SERVICE_GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        service.kill()
+        service.wait()
+
+
+def remove_left_over(socket_path: str) -> None:
+    """Containers of this user's runs that were killed, reaper included, are gone."""
+    from perstack_containers import http, labels
+
+    deadline = time.monotonic() + CLEAN_SECONDS
+    while not os.path.exists(socket_path) and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)  # the service is on its way up
+    with suppress(http.EngineFailure):
+        for name, found in http.containers(socket_path, {labels.RUN: "", labels.OWNER: str(os.getuid())}):
+            if labels.is_left_over(found):
+                with suppress(http.EngineFailure):
+                    http.remove(socket_path, name)
+
+
+def clean(plan: dict[str, object]) -> None:
+    """The run's containers and directories are gone."""
+    from perstack_containers import http
+
+    socket_path, labels, directories = plan["socket"], plan["labels"], plan["directories"]
+    assert isinstance(socket_path, str)
+    assert isinstance(labels, dict)
+    assert isinstance(directories, list)
+    started = quiet = time.monotonic()
+    while time.monotonic() - started < CLEAN_SECONDS and time.monotonic() - quiet < QUIET_SECONDS:
+        with suppress(http.EngineFailure):
+            for name, _ in http.containers(socket_path, labels):
+                quiet = time.monotonic()
+                with suppress(http.EngineFailure):
+                    http.remove(socket_path, name)
+        time.sleep(POLL_SECONDS)
+    for directory in directories:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

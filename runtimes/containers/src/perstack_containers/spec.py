@@ -1,0 +1,158 @@
+"""The container of one skill: every hardening flag stands here, and nothing else decides one.
+
+Pure functions of the policy, the image and the engine's dialect; golden tests show each flag in a reviewable diff.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from perstack_proxy.limits import KIB, MIB
+
+if TYPE_CHECKING:
+    from perstack.messages import JsonObject, JsonValue
+    from perstack.skill_policy import Limits
+
+    from perstack_containers.engine import Dialect
+
+HOSTNAME = "sandbox"
+HOME = "/home/perstack"
+WORKSPACE = "/workspace"
+EXECUTABLE_PLACE = f"{HOME}/.local"
+"""The one writable place outside the workspace whose files can be run, for package runners that unpack programs."""
+PID1 = ("python3", "-I", "-S", "/opt/perstack/pid1.py")
+OPEN_FILES = 4096
+FILE_BYTES = 4 * 1024 * MIB
+SHARED_MEMORY = 64 * MIB
+CPU_UNIT = 1_000_000_000
+
+_TMPFS = "rw,nosuid,nodev,noexec"
+TMPFS = {
+    "/tmp": f"{_TMPFS},size=256m,mode=1777",  # noqa: S108 - the sandbox's own
+    "/run": f"{_TMPFS},size=8m,mode=755",
+    HOME: f"{_TMPFS},size=256m,mode=1777",
+    EXECUTABLE_PLACE: "rw,nosuid,nodev,exec,size=512m,mode=1777",
+}
+"""Every writable mount but the workspace. Sizes are bytes of memory too, so they count against the memory limit."""
+
+BASELINE_ENV = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": HOME,
+    "SHELL": "/bin/sh",
+    "LANG": "C.UTF-8",
+}
+"""What a skill sees beside its decided variables."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bind:
+    """One host path inside the container."""
+
+    source: str
+    target: str
+    read_only: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ContainerSpec:
+    """A container before an engine has seen it.
+
+    Attributes:
+        uid: User that everything inside runs as; never 0.
+        seccomp: The profile's text and the path of its file.
+    """
+
+    image: str
+    uid: int
+    gid: int
+    labels: Mapping[str, str]
+    binds: tuple[Bind, ...]
+    limits: Limits
+    seccomp: tuple[str, str] = field(repr=False)
+    runtime: str = ""
+
+    def __post_init__(self) -> None:
+        if self.uid == 0:
+            raise ValueError("a sandbox never runs as the superuser")
+
+
+def create_body(spec: ContainerSpec, dialect: Dialect) -> JsonObject:
+    """The request that makes the container; it carries neither a variable's value nor the skill's command."""
+    limits = spec.limits
+    host: JsonObject = {
+        "NetworkMode": "none",
+        "IpcMode": "private",
+        "PidMode": "",
+        "UTSMode": "",
+        "Privileged": False,
+        "CapDrop": ["ALL"],
+        "CapAdd": [],
+        "SecurityOpt": ["no-new-privileges", f"seccomp={spec.seccomp[0 if dialect.seccomp == 'text' else 1]}"],
+        "ReadonlyRootfs": True,
+        "Mounts": [_mount(bind) for bind in spec.binds],
+        "Tmpfs": dict(TMPFS),
+        "ShmSize": SHARED_MEMORY,
+        "Memory": limits.memory,
+        "MemorySwap": limits.memory,
+        "MemoryReservation": limits.memory_reserved,
+        "NanoCpus": round(limits.cpus * CPU_UNIT),
+        "PidsLimit": limits.pids,
+        "OomKillDisable": False,
+        "Ulimits": [_ulimit(name, value) for name, value in ulimits().items()],
+        "LogConfig": {"Type": "none", "Config": {}},
+        "RestartPolicy": {"Name": "no"},
+        "AutoRemove": False,
+        "Init": False,
+        "PublishAllPorts": False,
+    }
+    if dialect.dns:
+        host |= {"Dns": ["127.0.0.1"], "DnsSearch": ["."]}
+    if dialect.userns:
+        host["UsernsMode"] = dialect.userns
+    if spec.runtime:
+        host["Runtime"] = spec.runtime
+    return {
+        "Image": spec.image,
+        "User": f"{spec.uid}:{spec.gid}",
+        "Hostname": HOSTNAME,
+        "Entrypoint": [],
+        "Cmd": list(PID1),
+        "Env": [],
+        "WorkingDir": "/",
+        "Labels": dict(spec.labels),
+        "AttachStdin": True,
+        "AttachStdout": True,
+        "AttachStderr": True,
+        "OpenStdin": True,
+        "StdinOnce": True,
+        "Tty": False,
+        "Healthcheck": {"Test": ["NONE"]},
+        "HostConfig": host,
+    }
+
+
+def ulimits() -> dict[str, int]:
+    """Limits of each process, beside those of the whole sandbox."""
+    return {"nofile": OPEN_FILES, "core": 0, "fsize": FILE_BYTES, "msgqueue": 0, "memlock": 64 * KIB}
+
+
+def _ulimit(name: str, value: int) -> JsonValue:
+    return {"Name": name, "Soft": value, "Hard": value}
+
+
+def _mount(bind: Bind) -> JsonValue:
+    kind: Literal["bind"] = "bind"
+    return {
+        "Type": kind,
+        "Source": bind.source,
+        "Target": bind.target,
+        "ReadOnly": bind.read_only,
+        "BindOptions": {"Propagation": "rprivate"},
+    }
+
+
+def skill_env(granted: Mapping[str, str]) -> dict[str, str]:
+    """Everything that the skill sees."""
+    return {**BASELINE_ENV, **granted}

@@ -1,0 +1,7 @@
+"""The Docker runtime: every skill runs in a hardened container of its own."""
+
+from __future__ import annotations
+
+__all__ = ["__version__"]
+
+__version__ = "0.1.0"
