@@ -94,6 +94,44 @@ class LimitsTable(Table):
     pids: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
 
 
+class FilesTable(Table):
+    """Files of the workspace that the base skill's tools may use although they keep away from such files otherwise.
+
+    Attributes:
+        writable: Globs of control files, such as ``.github/**``, that may be changed.
+        readable: Globs of files for secrets that may be read.
+    """
+
+    writable: Annotated[tuple[Word, ...], Field(strict=False)] = ()
+    readable: Annotated[tuple[Word, ...], Field(strict=False)] = ()
+
+
+Bound: TypeAlias = Annotated[int, Field(ge=1, le=2**40)]
+
+
+class BoundsTable(Table):
+    """How much the base skill's tools may do and return; absent lines keep the skill's defaults."""
+
+    read_bytes: Bound | None = None
+    scan_bytes: Bound | None = None
+    edit_bytes: Bound | None = None
+    list_entries: Bound | None = None
+    tree_entries: Bound | None = None
+    tree_depth: Annotated[int, Field(ge=1, le=500)] | None = None
+    search_file_bytes: Bound | None = None
+    search_results: Bound | None = None
+    search_result_bytes: Bound | None = None
+    search_ms: Bound | None = None
+    file_ms: Bound | None = None
+    patch_files: Bound | None = None
+    image_pixels: Bound | None = None
+    pdf_pages: Bound | None = None
+    exec_timeout_ms: Bound | None = None
+    exec_max_timeout_ms: Bound | None = None
+    exec_stream_bytes: Bound | None = None
+    exec_spill_bytes: Bound | None = None
+
+
 class Skill(Table):
     """What all types of skills have."""
 
@@ -135,6 +173,8 @@ class StdioSkill(McpSkill):
     lazy_init: bool = False
     image: Annotated[str, AfterValidator(grammar.image)] | None = None
     limits: LimitsTable = Field(default_factory=LimitsTable)
+    files: FilesTable = Field(default_factory=FilesTable)
+    bounds: BoundsTable = Field(default_factory=BoundsTable)
 
     @model_validator(mode="after")
     def _one_command(self) -> StdioSkill:
@@ -212,6 +252,14 @@ class ExpertConfig(Table):
         if not isinstance(value, dict) or not isinstance(base, dict) or base.keys() & {"command", "endpoint", "tools"}:
             return value
         return {**value, BASE_SKILL: {"type": StdioSkill.kind, **base, "command": "npx", "packageName": BASE_SKILL}}
+
+    @field_validator("skills")
+    @classmethod
+    def _only_of_the_base_skill(cls, value: dict[str, SkillConfig]) -> dict[str, SkillConfig]:
+        for name, skill in value.items():
+            if name != BASE_SKILL and {"files", "bounds"} & skill.model_fields_set:
+                raise ValueError(f"the skill {name!r} has files or bounds, which only {BASE_SKILL!r} obeys")
+        return value
 
     @property
     def key(self) -> str:

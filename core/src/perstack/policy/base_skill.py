@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 
@@ -24,6 +25,21 @@ def supplied() -> StdioSkill:
     return StdioSkill.model_construct(type=StdioSkill.kind, command="npx", package_name=BASE_SKILL)
 
 
-def argv(replacement: Sequence[str] | None) -> tuple[str, ...]:
-    """What is started: `replacement`, the operator's own, or the bundled server."""
-    return tuple(replacement) if replacement else BUNDLED
+def argv(replacement: Sequence[str] | None, skill: StdioSkill) -> tuple[str, ...]:
+    """What is started: `replacement`, the operator's own, or the bundled server with the configuration's policy."""
+    if replacement:
+        return tuple(replacement)
+    options = _options(skill)
+    return (*BUNDLED, "--policy", options) if options else BUNDLED
+
+
+def _options(skill: StdioSkill) -> str:
+    """What the configuration says of files and bounds, as the server reads it; empty if it says nothing."""
+    if not {"files", "bounds"} & skill.model_fields_set:
+        return ""
+    policy = {
+        "writable": skill.files.writable,
+        "readable": skill.files.readable,
+        "bounds": skill.bounds.model_dump(by_alias=True, exclude_none=True),
+    }
+    return json.dumps({name: value for name, value in policy.items() if value})

@@ -222,7 +222,7 @@ class _Case:
             skill=name,
             kind=skill.kind,
             origin=origin,
-            argv=base_skill.argv(replacement) if bundled else commands.argv(skill),
+            argv=base_skill.argv(replacement, skill) if bundled else commands.argv(skill),
             image=skill.image,
             env=variables.grants,
             egress=egress.grants,
