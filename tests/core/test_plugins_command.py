@@ -97,10 +97,11 @@ def test_show_does_not_import_a_blocked_plugin(site, plugins) -> None:
     assert not fake.was_imported
 
 
-def test_a_plugin_that_is_not_installed_is_an_error_with_the_package_to_install(plugins) -> None:
+def test_a_plugin_that_is_not_installed_is_an_error_that_says_where_to_look(plugins) -> None:
     done = plugins("show", "runtime-absent")
     assert (done.returncode, done.stdout) == (ExitCode.USAGE, "")
-    assert "pip install perstack-runtime-absent" in done.stderr
+    assert "'runtime-absent' is not installed" in done.stderr
+    assert "perstack plugins list" in done.stderr
 
 
 def test_what_a_plugin_says_of_itself_cannot_reach_the_terminal_raw(site, plugins) -> None:
