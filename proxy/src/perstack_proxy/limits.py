@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 KIB = 1024
 MIB = 1024 * KIB
+GIB = 1024 * MIB
 
 #: Largest image that a tool returns. The original's figure.
 IMAGE_BYTES = 15 * MIB
@@ -40,6 +41,12 @@ CONNECT_HEAD_BYTES = 8 * KIB
 CONNECT_HEADERS = 32
 #: Longest ClientHello that is read. With post-quantum key shares they have about 2,000 bytes.
 CLIENT_HELLO_BYTES = 16 * KIB
+#: Time from a connection to its whole request, and from the answer to the whole ClientHello, in seconds.
+HANDSHAKE_SECONDS = 10.0
+#: Time in which a host must be resolved and connected, in seconds.
+DIAL_SECONDS = 10.0
+#: Longest policy that a gate reads: thousands of skills with hundreds of entries each.
+POLICY_LINE_BYTES = 64 * MIB
 
 
 class MessageLimits(NamedTuple):

@@ -1,0 +1,170 @@
+"""The gate: a unix socket for each skill, and no way around any of them.
+
+The socket is the identity. The loop's thread accepts and carries; each client has a thread of its own for the time of
+its handshake; whoever reads the control channel calls `switch` and `stop`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import struct
+import sys
+import threading
+from collections.abc import Callable, Sequence
+
+from perstack_proxy.audit import Audit, AuditLost
+from perstack_proxy.budgets import BudgetSpent
+from perstack_proxy.control import ControlError, Grant, Listener
+from perstack_proxy.dialer import Dialer
+from perstack_proxy.handshake import response, serve
+from perstack_proxy.loop import READ, Loop
+from perstack_proxy.relay import STOPPED, Bounds, Ended, Relay, Tunnel
+from perstack_proxy.rules import GRANT, Verdict
+from perstack_proxy.skill import Denied, Request, Skill
+
+PEER = "peer"
+
+_BACKLOG = 128
+#: Enough for a handshake's few frames; the default of 8 MiB is reserved for each thread.
+_STACK_BYTES = 256 * 1024
+
+
+class Gate:
+    """Listens from the moment that it is made, serves while it runs.
+
+    Args:
+        listeners: The decided policy.
+        audit: Takes the record.
+        dialer: The way to hosts for each skill, by its place in `listeners`.
+
+    Raises:
+        OSError: A socket cannot be made.
+    """
+
+    def __init__(self, listeners: Sequence[Listener], *, audit: Audit, dialer: Callable[[int], Dialer]) -> None:
+        self._loop = Loop()
+        self._relay = Relay(self._loop)
+        self._rules: dict[Tunnel, tuple[Skill, str]] = {}
+        self._skills: dict[str, Skill] = {}
+        self._sockets: dict[str, socket.socket] = {}
+        try:
+            for at, listener in enumerate(listeners):
+                skill = Skill(listener.rules, audit=audit, dialer=dialer(at))
+                self._skills[listener.rules.name] = skill
+                self._listen(listener, skill)
+        except BaseException:
+            self.close()
+            raise
+
+    def run(self) -> None:
+        """Serve until `stop`; every tunnel is closed afterwards."""
+        threading.stack_size(_STACK_BYTES)
+        try:
+            self._loop.run()
+        finally:
+            self.close()
+            self._relay.end_all(STOPPED)
+
+    def stop(self) -> None:
+        """`run` returns, soon. From any thread."""
+        self._loop.stop()
+
+    def switch(self, grant: Grant) -> None:
+        """An existing entry is on, or off and its tunnels are closed. From any thread.
+
+        Raises:
+            ControlError: There is no such skill or entry.
+            AuditLost: It cannot be recorded.
+        """
+        skill = self._skills.get(grant.skill)
+        if skill is None:
+            raise ControlError(f"the policy has no skill {grant.skill!r}")
+        skill.switch(grant)
+        self._loop.call(self._end_ungranted)
+
+    def close(self) -> None:
+        """Nobody is listened to any more."""
+        for path, listening in self._sockets.items():
+            listening.close()
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+        self._sockets.clear()
+
+    def _listen(self, listener: Listener, skill: Skill) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(listener.socket)  # of a gate that was killed
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._sockets[listener.socket] = listening
+        listening.bind(listener.socket)
+        # Others may connect only where the policy names them, and are then checked by what the kernel says they are.
+        os.chmod(listener.socket, 0o666 if listener.uids else 0o600)
+        listening.listen(_BACKLOG)
+        listening.settimeout(0)
+        uids = listener.uids or frozenset({os.geteuid()})
+        self._loop.watch(listening, READ, lambda _: self._accept(listening, skill, uids))
+
+    def _accept(self, listening: socket.socket, skill: Skill, uids: frozenset[int]) -> None:
+        with contextlib.suppress(BlockingIOError, ConnectionError):
+            while True:
+                client, _ = listening.accept()
+                client.settimeout(None)
+                with contextlib.suppress(AuditLost):
+                    self._admit(client, skill, uids)
+
+    def _admit(self, client: socket.socket, skill: Skill, uids: frozenset[int]) -> None:
+        uid = peer_uid(client)
+        if uid is not None and uid not in uids:
+            client.close()
+            skill.record_deny(Request(), Verdict(PEER, f"user {uid} may not use this socket"))
+            return
+        try:
+            skill.ledger.enter()
+        except BudgetSpent as error:
+            denied = Denied(Verdict(error.code, str(error)), status=429)
+            with client, contextlib.suppress(OSError):
+                client.settimeout(0)
+                client.send(response(denied, Request()))
+            skill.record_deny(Request(), denied.verdict)
+            return
+        threading.Thread(target=serve, args=(client, skill, self._carrier(skill)), daemon=True).start()
+
+    def _carrier(self, skill: Skill) -> Callable[..., None]:
+        def carry(
+            client: socket.socket, host: socket.socket, *, bounds: Bounds, rule: str, on_end: Callable[[Ended], None]
+        ) -> None:
+            self._loop.call(lambda: self._add(skill, client, host, bounds, rule, on_end))
+
+        return carry
+
+    def _add(
+        self,
+        skill: Skill,
+        client: socket.socket,
+        host: socket.socket,
+        bounds: Bounds,
+        rule: str,
+        on_end: Callable[[Ended], None],
+    ) -> None:
+        def end(ended: Ended) -> None:
+            self._rules.pop(tunnel, None)
+            on_end(ended)
+
+        tunnel = self._relay.add(client, host, bounds=bounds, on_end=end)
+        self._rules[tunnel] = skill, rule
+        if not skill.holds(rule):  # switched off during the handshake
+            tunnel.end(GRANT)
+
+    def _end_ungranted(self) -> None:
+        for tunnel, (skill, rule) in list(self._rules.items()):
+            if not skill.holds(rule):
+                tunnel.end(GRANT)
+
+
+def peer_uid(client: socket.socket) -> int | None:
+    """The user that connected, as the kernel saw it, or None where the kernel does not say."""
+    if sys.platform != "linux":
+        return None
+    credentials = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    return int(struct.unpack("3i", credentials)[1])

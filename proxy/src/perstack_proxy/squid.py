@@ -1,0 +1,215 @@
+r"""Squid as a second gate behind ours: its file, made of checked values only, the way through it, and its log.
+
+The file enforces the same list again without knowing ours: CONNECT only, port 443 only, a port for each skill alone,
+the name before the address, no reverse lookup, and the table of special-purpose addresses. A pattern holds letters,
+digits, hyphens and dots only (`patterns.parse`), and skills are numbered, so no value can become another line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Network, IPv6Address
+from time import monotonic
+from typing import NamedTuple
+
+from perstack_proxy.addresses import GLOBAL_UNICAST, SPECIAL_RANGES
+from perstack_proxy.control import Listener
+from perstack_proxy.dialer import (
+    ADDRESS,
+    UNREACHABLE,
+    UNRESOLVED,
+    Dialed,
+    DialError,
+    Resolve,
+    public_addresses,
+    resolve,
+)
+from perstack_proxy.patterns import parse
+from perstack_proxy.rules import PORT
+
+SECOND_GATE = "squid"
+FIRST_PORT = 3201
+
+_REPLY_BYTES = 64 * 1024
+_CONFIG = """\
+# Generated from the decided policy. It enforces the list again, on its own; a change here is lost.
+visible_hostname perstack
+pid_filename none
+cache deny all
+cache_mem 0 MB
+memory_pools off
+cache_log {cache_log}
+cache_store_log none
+coredump_dir none
+logfile_rotate 0
+buffered_logs off
+logformat perstack %>p %>Hs %<a %<p %st %tr %Ss
+access_log {log} perstack
+pinger_enable off
+icp_port 0
+htcp_port 0
+snmp_port 0
+via off
+forwarded_for delete
+httpd_suppress_version_string on
+shutdown_lifetime 0 seconds
+client_db off
+connect_timeout 5 seconds
+forward_timeout 9 seconds
+dns_timeout 5 seconds
+# An answer is kept at least this long, so that the address that was checked is the one that is used.
+negative_dns_ttl 30 seconds
+acl CONNECT method CONNECT
+acl https port {port}
+{listeners}
+http_access deny !CONNECT
+http_access deny !https
+{names}
+{special}
+http_access deny special
+{allows}
+http_access deny all
+"""
+
+
+def squid_config(
+    listeners: Sequence[Listener], *, first_port: int = FIRST_PORT, log: str = "none", cache_log: str = "/dev/null"
+) -> str:
+    """The text of Squid's configuration file.
+
+    Args:
+        listeners: The decided policy; the skill at place `n` comes in at `first_port + n`.
+        first_port: Port on loopback of the first skill.
+        log: Where Squid logs to, such as `udp://127.0.0.1:9`, or `none`.
+        cache_log: Where it writes what it has to say of itself.
+    """
+    ports, names, allows = [], [], []
+    for at, listener in enumerate(listeners):
+        ports.append(f"http_port 127.0.0.1:{first_port + at} name=skill{at}")
+        ports.append(f"acl from{at} myportname skill{at}")
+        names += _names(at, [str(rule.pattern) for rule in listener.rules.rules])
+        allows.append(f"http_access allow from{at}")
+    special = [f"acl special dst {text}" for text in special_addresses()]
+    return _CONFIG.format(
+        cache_log=cache_log,
+        log=log,
+        port=PORT,
+        listeners="\n".join(ports),
+        names="\n".join(names),
+        special="\n".join(special),
+        allows="\n".join(allows),
+    )
+
+
+def special_addresses() -> Iterable[str]:
+    """The table as Squid writes addresses: networks, and for the unassigned parts of IPv6 from-to pairs.
+
+    The mapped block is left out, because Squid keeps every IPv4 address in it.
+    """
+    for network, _ in SPECIAL_RANGES:
+        if isinstance(network, IPv4Network) or network.subnet_of(GLOBAL_UNICAST):
+            yield str(network)
+    first, last = int(GLOBAL_UNICAST.network_address), int(GLOBAL_UNICAST.broadcast_address)
+    mapped = int(IPv6Address("::ffff:0:0"))
+    for start, end in ((0, mapped - 1), (mapped + 2**32, first - 1), (last + 1, 2**128 - 1)):
+        yield f"{IPv6Address(start).exploded}-{IPv6Address(end).exploded}"
+
+
+def _names(at: int, patterns: Iterable[str]) -> list[str]:
+    # `-n` keeps Squid from looking up the name of an address, which its owner could set to an allowed one.
+    lines, found = [], ""
+    for pattern in sorted({parse(text, punycode=True) for text in patterns}):  # checked again: it becomes a line
+        if pattern.wildcard:
+            # Not dstdomain: there `.example.com` covers example.com too.
+            lines.append(f"acl below{at} dstdom_regex -n -i ^([a-z0-9-]+\\.)+{re.escape(pattern.host)}$")
+        else:
+            lines.append(f"acl exact{at} dstdomain -n {pattern.host}")
+    for kind in ("exact", "below"):
+        if any(line.startswith(f"acl {kind}{at} ") for line in lines):
+            found += f" !{kind}{at}"
+    return [*lines, f"http_access deny from{at}{found}"]
+
+
+class SquidDialer:
+    """Connects through one skill's port of Squid. Both resolve and check the host's addresses, each for itself."""
+
+    def __init__(self, port: int, *, resolve: Resolve = resolve) -> None:
+        self._port = port
+        self._resolve = resolve
+
+    def dial(self, host: str, port: int, *, seconds: float) -> Dialed:
+        """A connection that Squid agreed to."""
+        deadline = monotonic() + seconds
+        addresses = public_addresses(host, self._resolve)
+        try:
+            with contextlib.ExitStack() as undo:
+                found = undo.enter_context(socket.create_connection(("127.0.0.1", self._port), timeout=seconds))
+                found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                via = f"{SECOND_GATE}:{found.getsockname()[1]}"
+                found.sendall(f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
+                head = _read_head(found, deadline)
+                _check_reply(head, host)
+                undo.pop_all()
+                return Dialed(found, " ".join(addresses), via)
+        except OSError:
+            raise DialError(UNREACHABLE, "Squid does not answer", status=502) from None
+
+
+def _read_head(source: socket.socket, deadline: float) -> bytes:
+    """The head of Squid's reply and nothing after it, which is the host's."""
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        source.settimeout(max(deadline - monotonic(), 0.001))
+        seen = source.recv(_REPLY_BYTES, socket.MSG_PEEK)
+        if not seen or len(head) > _REPLY_BYTES:
+            raise DialError(UNREACHABLE, "Squid closed the connection", status=502)
+        end = (head + seen).find(b"\r\n\r\n")
+        wanted = len(seen) if end < 0 else end + 4 - len(head)
+        head += source.recv(wanted)
+    return head
+
+
+def _check_reply(head: bytes, host: str) -> None:
+    status = head.split(b" ", 2)[1:2]
+    if status == [b"200"]:
+        return
+    if status == [b"403"]:
+        raise DialError(ADDRESS, f"{host!r} leads to an address that Squid refuses", status=403)
+    if b"ERR_DNS_FAIL" in head:
+        raise DialError(UNRESOLVED, f"{host!r} has no address", status=502)
+    raise DialError(UNREACHABLE, f"{host!r} does not answer", status=502)
+
+
+class SquidLine(NamedTuple):
+    """What Squid says of one connection after its end.
+
+    Attributes:
+        via: How the gate's record calls the connection.
+        status: The HTTP status that Squid answered with.
+        address: Where it connected to; empty for nowhere.
+        bytes: Bytes both ways.
+        milliseconds: Time from request to end.
+        tag: Squid's own word for what it did.
+    """
+
+    via: str
+    status: int
+    address: str
+    bytes: int
+    milliseconds: int
+    tag: str
+
+
+_LINE = re.compile(r"([0-9]{1,5}) ([0-9]{3}) (-|[0-9a-f.:]+) (?:-|[0-9]+) ([0-9]+) ([0-9]+) ([A-Z_]+)")
+
+
+def read_log(line: str) -> SquidLine | None:
+    """The line of Squid's log, or None for anything else. No field of it can hold what a client wrote."""
+    match = _LINE.fullmatch(line.strip())
+    if match is None:
+        return None
+    address = "" if match[3] == "-" else match[3]
+    return SquidLine(f"{SECOND_GATE}:{match[1]}", int(match[2]), address, int(match[4]), int(match[5]), match[6])

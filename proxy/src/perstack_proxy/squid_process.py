@@ -1,0 +1,138 @@
+"""A Squid of our own: started with our file, started again when it ends, ended with us."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from time import monotonic, sleep
+
+from perstack_proxy.addresses import special_purpose
+from perstack_proxy.audit import Audit, AuditLost
+from perstack_proxy.control import Listener
+from perstack_proxy.processes import die_with_parent
+from perstack_proxy.squid import FIRST_PORT, SECOND_GATE, SquidDialer, read_log, squid_config
+
+_START_SECONDS = 15.0
+_RESTART_SECONDS = 0.2
+_CHECK_SECONDS = 0.02
+
+
+class SquidFailed(RuntimeError):
+    """Squid does not run; the text says what it said."""
+
+
+class SquidProcess:
+    """Squid behind the gate, in a folder of its own.
+
+    Args:
+        program: Path of the `squid` program.
+        folder: Existing folder for its file; it writes nothing else.
+        listeners: The decided policy.
+        audit: Takes what Squid says of each connection.
+        first_port: Port on loopback of the first skill.
+    """
+
+    def __init__(
+        self, program: str, folder: str, listeners: Sequence[Listener], *, audit: Audit, first_port: int = FIRST_PORT
+    ) -> None:
+        self._program = program
+        self._first_port = first_port
+        self._listeners = len(listeners)
+        self._audit = audit
+        self._log = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._log.bind(("127.0.0.1", 0))
+        self._file = os.path.join(folder, "squid.conf")
+        log = f"udp://127.0.0.1:{self._log.getsockname()[1]}"
+        with open(self._file, "w", encoding="ascii") as file:
+            file.write(squid_config(listeners, first_port=first_port, log=log))
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stopping = threading.Event()
+        self._said = ""
+
+    def dialer(self, at: int) -> SquidDialer:
+        """The way of the skill at this place of the policy."""
+        return SquidDialer(self._first_port + at)
+
+    def start(self) -> None:
+        """Squid answers.
+
+        Raises:
+            SquidFailed: It does not, or ended.
+        """
+        if not self._listeners:
+            return  # Squid does not start without a port
+        # One thread for Squid's whole life: the kernel ends it with the thread that started it.
+        threading.Thread(target=self._keep_running, daemon=True).start()
+        threading.Thread(target=self._read_log, daemon=True).start()
+        deadline = monotonic() + _START_SECONDS
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self._first_port), timeout=1):
+                return
+            if monotonic() > deadline or self._said:
+                self.stop()
+                raise SquidFailed(f"{self._program} did not start: {self._said or 'it does not listen'}")
+            sleep(_CHECK_SECONDS)
+
+    def stop(self) -> None:
+        """Squid is gone."""
+        self._stopping.set()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        self._log.close()
+
+    def _keep_running(self) -> None:
+        parent = os.getpid()
+
+        def die_too() -> None:
+            die_with_parent()
+            if os.getppid() != parent:
+                os._exit(1)
+
+        command = [self._program, "-N", "-d", "0", "-f", self._file]
+        while not self._stopping.is_set():
+            try:
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                    preexec_fn=die_too if sys.platform == "linux" else None,  # noqa: PLW1509 - a prctl, nothing else
+                )
+            except OSError as error:
+                self._said = str(error)
+                return
+            _, said = self._process.communicate()
+            if not self._stopping.is_set():
+                last = said.decode(errors="replace").strip().splitlines()[-1:]
+                with contextlib.suppress(AuditLost):
+                    self._audit.line("squid-ended", status=self._process.returncode, message="".join(last)[:500])
+                self._said = "".join(last) or f"it ended with {self._process.returncode}"
+                self._stopping.wait(_RESTART_SECONDS)
+
+    def _read_log(self) -> None:
+        with contextlib.suppress(OSError, AuditLost):
+            while data := self._log.recv(64 * 1024):
+                for text in data.decode("ascii", "replace").splitlines():
+                    self._record(text)
+
+    def _record(self, text: str) -> None:
+        line = read_log(text)
+        if line is None:
+            return
+        purpose = special_purpose(line.address) if line.address else None
+        self._audit.line(
+            SECOND_GATE,
+            via=line.via,
+            status=line.status,
+            address=line.address,
+            bytes=line.bytes,
+            seconds=line.milliseconds / 1000,
+            tag=line.tag,
+            special=purpose,
+        )
