@@ -88,7 +88,8 @@ def hijack(path: str, target: str, *, query: dict[str, str], seconds: float = SE
                 raise EngineFailure("the engine ended a connection to a container's streams")
         status = int(header.split(None, 2)[1])
         if status not in {101, 200}:
-            raise EngineFailure(f"the engine refused a container's streams with status {status}", status=status)
+            words = _words(stream.recv(MAX_HEADER_BYTES))
+            raise EngineFailure(f"the engine refused a container's streams: {words}", status=status)
     except OSError as error:
         stream.close()
         raise EngineFailure(f"the engine at {path} did not answer: {error}") from error

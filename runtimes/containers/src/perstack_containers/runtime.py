@@ -54,9 +54,14 @@ Status = Literal["starting", "running", "stopped", "error"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Service:
-    """A service of the engine that has to run while containers do; empty where one runs already."""
+    """A service of the engine that has to run while containers do; empty where one runs already.
+
+    Attributes:
+        directory: Made for its socket, and removed after it.
+    """
 
     command: tuple[str, ...] = ()
+    directory: Path | None = None
     environment: dict[str, str] = field(default_factory=dict)
 
 
@@ -135,29 +140,16 @@ class ContainerRuntime:
         async with self._shared(request) as place, background() as tasks:
             spec = await self._spec(request, place)
             self._tell(policy, "starting")
-            try:
-                container = await self._run(self._engine.create, create_body(spec, self._engine.dialect))
-            except EngineFailure as error:
-                raise self._unavailable(policy, error) from error
-            try:
-                process = await self._attached(container, tasks.start_soon)
+            async with self._container(policy, spec) as container:
+                process = await self._attached(policy, container, tasks.start_soon)
                 try:
-                    await self._run(self._engine.start, container)
-                    facts = (await process.line()).get("facts")
-                    state = await self._run(self._engine.inspect, container)
-                    evidence = Evidence(facts=facts if isinstance(facts, dict) else {}, state=state)
-                    _check_filter(policy, evidence)
+                    evidence = await self._started(policy, container, process)
                     self._tell(policy, "running")
                     yield ContainerSandbox(container, enforced(spec, evidence), process, request)
-                except EngineFailure as error:
-                    raise self._unavailable(policy, error) from error
                 finally:
                     with anyio.CancelScope(shield=True):
                         await self._report_end(policy, container)
                         await process.terminate(grace=TERM_GRACE_SECONDS)
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await self._run(self._engine.remove, container)
 
     async def reap(self) -> tuple[str, ...]:
         """Containers whose run was killed are gone; they are found by our labels and their supervisor's name."""
@@ -202,12 +194,17 @@ class ContainerRuntime:
             if self._keeper is not None:
                 await self._run(self._keeper.done)
                 self._keeper = None
+                if self._host.service.directory is not None:
+                    await self._run(_remove_tree, self._host.service.directory)
 
     def _new_keeper(self) -> Keeper:
+        place = self._host.service.directory
+        if place is not None:
+            place.mkdir(mode=0o700)
         keeper = Keeper(
             socket_path=self._engine.socket_path,
             labels={RUN: self._context.run_id},
-            directories=(self._place,),
+            directories=(self._place, place) if place else (self._place,),
             service=self._host.service.command,
             environment=self._host.service.environment,
         )
@@ -278,8 +275,22 @@ class ContainerRuntime:
             self._engine, self._host.images(), recipe, cache=cache_dir(os.environ), progress=progress
         )
 
-    async def _attached(self, container: str, spawn: Callable[..., object]) -> ContainerProcess:
-        connection = await self._run(self._engine.attach, container)
+    @asynccontextmanager
+    async def _container(self, policy: SkillPolicy, spec: ContainerSpec) -> AsyncIterator[str]:
+        """A container that is not started, and is gone after the context."""
+        body = create_body(spec, self._engine.dialect)
+        with anyio.CancelScope(shield=True):  # one that was made and has no name here could not be removed
+            container = await self._ask(policy, self._engine.create, body)
+        try:
+            yield container
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._run(self._engine.remove, container)
+
+    async def _attached(
+        self, policy: SkillPolicy, container: str, spawn: Callable[..., object]
+    ) -> ContainerProcess:
+        connection = await self._ask(policy, self._engine.attach, container)
         streams = Streams(await SocketStream.from_socket(connection))
         spawn(streams.run)
         return ContainerProcess(
@@ -287,6 +298,25 @@ class ContainerRuntime:
             wait=partial(self._run, self._engine.wait, container),
             remove=partial(self._run, self._engine.remove, container),
         )
+
+    async def _started(self, policy: SkillPolicy, container: str, process: ContainerProcess) -> Evidence:
+        """What holds in the container, now that its first process runs."""
+        await self._ask(policy, self._engine.start, container)
+        facts = (await process.line()).get("facts")
+        state = await self._ask(policy, self._engine.inspect, container)
+        evidence = Evidence(facts=facts if isinstance(facts, dict) else {}, state=state)
+        _check_filter(policy, evidence)
+        return evidence
+
+    async def _ask(self, policy: SkillPolicy, function: Callable[..., T], *args: object) -> T:
+        """A call to the engine, whose failure is the skill's."""
+        try:
+            return await self._run(function, *args)
+        except EngineFailure as error:
+            raise SandboxUnavailable(
+                f"{self._engine.name} could not start skill {policy.skill!r}: {sanitise_line(str(error))}",
+                hint="Ask this machine what is wrong with: perstack doctor",
+            ) from error
 
     async def _report_end(self, policy: SkillPolicy, container: str) -> None:
         try:
@@ -303,12 +333,6 @@ class ContainerRuntime:
     async def _run(self, function: Callable[..., T], *args: object) -> T:
         """A blocking call in a worker thread."""
         return await to_thread.run_sync(partial(function, *args), limiter=self._workers)
-
-    def _unavailable(self, policy: SkillPolicy, error: EngineFailure) -> SandboxUnavailable:
-        return SandboxUnavailable(
-            f"{self._engine.name} could not start skill {policy.skill!r}: {sanitise_line(str(error))}",
-            hint="Ask the host what is wrong with: perstack doctor",
-        )
 
     def _stamp(self) -> dict[str, object]:
         return {

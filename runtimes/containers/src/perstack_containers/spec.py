@@ -24,6 +24,7 @@ EXECUTABLE_PLACE = f"{HOME}/.local"
 """The one writable place outside the workspace whose files can be run, for package runners that unpack programs."""
 PID1 = ("python3", "-I", "-S", "/opt/perstack/pid1.py")
 OPEN_FILES = 4096
+USERS_PROCESSES = 4096
 FILE_BYTES = 4 * 1024 * MIB
 SHARED_MEMORY = 64 * MIB
 CPU_UNIT = 1_000_000_000
@@ -134,8 +135,11 @@ def create_body(spec: ContainerSpec, dialect: Dialect) -> JsonObject:
 
 
 def ulimits() -> dict[str, int]:
-    """Limits of each process, beside those of the whole sandbox."""
-    return {"nofile": OPEN_FILES, "core": 0, "fsize": FILE_BYTES, "msgqueue": 0, "memlock": 64 * KIB}
+    """Limits of each process, beside those of the whole sandbox.
+
+    The kernel counts processes by user, over all sandboxes of that user, so that limit is no more than a backstop.
+    """
+    return {"nproc": USERS_PROCESSES, "nofile": OPEN_FILES, "core": 0, "fsize": FILE_BYTES, "msgqueue": 0, "memlock": 64 * KIB}
 
 
 def _ulimit(name: str, value: int) -> JsonValue:

@@ -1,0 +1,40 @@
+"""What this distribution offers to perstack: the runtime ``podman``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from perstack.hookspecs import hookimpl
+from perstack.skill_policy import CONTROLS
+from perstack.specs import RuntimeSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from perstack.protocols import Runtime
+    from perstack.specs import RuntimeContext
+
+CLAIMS = frozenset(CONTROLS) - {"limits.disk"}
+
+
+@hookimpl
+def perstack_register_runtimes() -> Iterable[RuntimeSpec]:
+    """The runtime of this package."""
+    return [
+        RuntimeSpec(
+            name="podman",
+            summary="Each skill runs in a hardened container of its own, without a network device; root is not needed.",
+            factory=_make,
+            claims=CLAIMS,
+        )
+    ]
+
+
+def _make(context: RuntimeContext) -> Runtime:
+    import os
+
+    from perstack_containers.runtime import ContainerRuntime
+
+    from perstack_runtime_podman.host import podman_host
+
+    return ContainerRuntime(context, podman_host(os.environ, run_id=context.run_id))
