@@ -254,6 +254,7 @@ def test_after_a_failed_sync_nothing_more_is_accepted(store, monkeypatch):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", broken, raising=False)
         patch.setattr(os, "fsync", broken)
         with pytest.raises(JournalError):
             journal.sync()

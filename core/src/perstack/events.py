@@ -165,7 +165,7 @@ class CompactConversation(RunEvent, frozen=True, kw_only=True, tag="compactConve
 
 
 class CallTools(RunEvent, frozen=True, kw_only=True, tag="callTools"):
-    """The model asked for tools. This is on disk before the first call is dispatched."""
+    """The model asked for tools. This is recorded before the first call is dispatched."""
 
     new_message: ExpertMessage
     tool_calls: tuple[ToolCall, ...]

@@ -11,7 +11,6 @@ import msgspec
 from perstack.engine.state import JobState
 from perstack.events import (
     AttemptCompletion,
-    CallTools,
     CompleteStreamingReasoning,
     CompleteStreamingRunResult,
     ContinueToNextStep,
@@ -45,8 +44,9 @@ SHOWN_ONLY = (
 )
 """Events that restate, or are pieces of, what other events say; a journal that held them would hold it twice."""
 
-DURABLE = (CallTools, ContinueToNextStep, EndOfRun)
-"""Events that are on disk before anything follows from them: a call that is dispatched, a checkpoint that is shown."""
+DURABLE = (ContinueToNextStep, EndOfRun)
+"""Checkpoints, which are on disk before they are shown. Every other record is with the kernel before anything follows
+from it, so a killed process loses none; only a machine that loses power can lose those since the newest checkpoint."""
 
 
 class RedactsStream(Protocol):

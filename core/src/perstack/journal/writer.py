@@ -84,7 +84,7 @@ class FileWriter:
         """
         self._check()
         try:
-            os.fsync(self._descriptor)
+            getattr(os, "fdatasync", os.fsync)(self._descriptor)  # size and data; times are not worth the wait
         except OSError as error:
             self._state = "its disk failed"
             raise JournalWriteError(f"The journal may not be on disk: {error.strerror or error}.") from error
