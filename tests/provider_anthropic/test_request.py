@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import json
 
+import msgspec
 import pytest
+from model_events import as_sent
 from model_conversation import PNG, TOOLS, conversation
 from perstack.messages import (
     ExpertMessage,
@@ -20,16 +22,18 @@ from perstack.messages import (
     ToolResultPart,
     UserMessage,
 )
+from perstack.model_http import Encodings, budget_of
 from perstack.protocols import GenerateRequest
 from perstack.testing.answers import question
 from perstack_provider_anthropic.models import MODELS
-from perstack_provider_anthropic.request import messages_body, thinking_budget
+from perstack_provider_anthropic.request import message_blocks, messages_body, turns
 
 MODEL = "claude-sonnet-4-5"
 
 
 def body(request: GenerateRequest) -> JsonObject:
-    return messages_body(request, MODELS)
+    messages = turns(request.messages, Encodings(message_blocks).one)
+    return as_sent({**messages_body(request, MODELS), "messages": messages})
 
 
 def say(text: str, *, id: str = "u") -> UserMessage:
@@ -50,7 +54,7 @@ def say(text: str, *, id: str = "u") -> UserMessage:
 def test_W_58_a_budget_is_above_the_vendors_least_and_below_the_answers_limit(
     wanted: int, limit: int, budget: int
 ) -> None:
-    assert thinking_budget(wanted, limit) == budget
+    assert budget_of(wanted, MODELS[MODEL], limit=limit) == budget
 
 
 def test_W_58_no_thinking_goes_to_a_model_that_has_none() -> None:
@@ -80,24 +84,23 @@ def test_the_answers_limit_is_the_requests_or_the_models_or_a_cautious_one() -> 
     assert body(question(model="nobody-knows"))["max_tokens"] == 8192
 
 
-def unmarked(value: object) -> object:
-    """The body without its cache marks, which are no part of what is cached."""
-    if isinstance(value, dict):
-        return {key: unmarked(item) for key, item in value.items() if key != "cache_control"}
-    return [unmarked(item) for item in value] if isinstance(value, list) else value
-
-
-def test_the_prefix_stays_the_same_from_step_to_step() -> None:
+def test_the_bytes_of_a_step_begin_the_next_steps_bytes() -> None:
     whole = conversation(signature="anthropic:proof")
-    earlier = body(question(*whole[:4], tools=TOOLS, model=MODEL))
-    later = body(question(*whole, tools=TOOLS, model=MODEL))
+    encodings = Encodings(message_blocks)
+
+    def sent(count: int) -> bytes:
+        request = question(*whole[:count], tools=TOOLS, model=MODEL, reasoning_tokens=2048)
+        body = {**messages_body(request, MODELS), "messages": turns(request.messages, encodings.one)}
+        return msgspec.json.encode(body)
+
+    earlier, later = sent(4), sent(6)
+    assert b'"tool_result"' in earlier
+    assert later.startswith(earlier.removesuffix(b"]}"))
+    head = json.loads(earlier)
     for part in ("system", "tools"):
-        assert json.dumps(earlier[part]) == json.dumps(later[part])
-        assert json.dumps(earlier[part][-1]["cache_control"]) == '{"type": "ephemeral"}'
-    head = json.dumps(unmarked(earlier["messages"])).removesuffix("]")
-    assert json.dumps(unmarked(later["messages"])).startswith(head)
-    assert later["messages"][-1]["content"][-1]["cache_control"] == {"type": "ephemeral"}
-    assert json.dumps(later).count("cache_control") == 3, "the vendor takes four marks at most"
+        assert head[part][-1]["cache_control"] == {"type": "ephemeral"}
+    assert head["cache_control"] == {"type": "ephemeral"}, "the vendor marks the newest message itself"
+    assert later.count(b"cache_control") == 3, "the vendor takes four marks at most"
 
 
 def test_a_body_leaves_the_conversation_and_the_tools_as_they_were() -> None:
@@ -139,7 +142,7 @@ def test_turns_alternate_and_empty_texts_are_left_out() -> None:
     )
     sent = body(question(*messages))
     assert "system" not in sent
-    assert unmarked(sent["messages"]) == [
+    assert sent["messages"] == [
         {"role": "user", "content": [{"type": "text", "text": text} for text in ("one", "two", "three")]}
     ]
 

@@ -47,7 +47,7 @@ SDK_MESSAGES = [
         ],
     },
     {"role": "assistant", "content": [{"type": "text", "text": "One is missing."}]},
-    {"role": "user", "content": [{"type": "text", "text": "Go on.", "cache_control": CACHED}]},
+    {"role": "user", "content": [{"type": "text", "text": "Go on."}]},
 ]
 
 
@@ -84,6 +84,7 @@ async def test_our_request_is_the_sdks_request(model: str) -> None:
                 system=[{"type": "text", "text": "You are careful.", "cache_control": CACHED}],
                 messages=SDK_MESSAGES,
                 tools=tools,
+                cache_control=CACHED,
                 **THINKING[model],
                 stream=True,
             )

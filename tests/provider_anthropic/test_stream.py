@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from model_events import told
 from perstack.errors import ProviderError
 from perstack.messages import Usage
 from perstack.protocols import Finish, ReasoningDelta, ReasoningEnd, StreamPart, TextDelta, ToolCallRequest
@@ -13,8 +14,8 @@ from perstack_provider_anthropic.stream import MessagesAnswer
 
 def read(*events: dict) -> list[StreamPart]:
     answer = MessagesAnswer("a-server")
-    parts = [part for event in events for part in answer.feed(json.dumps(event))]
-    return [*parts, answer.end()]
+    parts = [part for event in events for part in answer.feed(told(event))]
+    return [*parts, *answer.end()]
 
 
 def begin(index: int, **block: object) -> dict:
@@ -121,7 +122,7 @@ def test_W_15_an_error_event_is_classified(kind: str, *, retryable: bool) -> Non
 )
 def test_what_is_no_event_is_an_error(data: str) -> None:
     with pytest.raises(ProviderError, match="a-server sent an event that is none"):
-        list(MessagesAnswer("a-server").feed(data))
+        list(MessagesAnswer("a-server").feed(told(data)))
 
 
 @pytest.mark.parametrize("event", [go_on(4, type="text_delta", text="x"), end(4)])

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import pytest
+from model_events import as_sent
 from model_conversation import PNG, SOUND, TOOLS, conversation
 from perstack.messages import (
     ExpertMessage,
     FilePart,
+    JsonObject,
     TextPart,
     ThinkingPart,
     ToolCallPart,
@@ -16,9 +19,17 @@ from perstack.messages import (
     ToolResultPart,
     UserMessage,
 )
+from perstack.model_http import Encodings
+from perstack.protocols import GenerateRequest
 from perstack.testing.answers import question
-from perstack_provider_openai.chat_request import chat_body
-from perstack_provider_openai.profiles import DEEPSEEK, OLLAMA, OPENAI
+from perstack_provider_openai.chat_request import chat_body as head
+from perstack_provider_openai.chat_request import chat_messages
+from perstack_provider_openai.profiles import DEEPSEEK, OLLAMA, OPENAI, Profile
+
+
+def chat_body(request: GenerateRequest, profile: Profile) -> JsonObject:
+    messages = Encodings(partial(chat_messages, profile=profile)).all(request.messages, request.info)
+    return as_sent({**head(request, profile), "messages": messages})
 
 
 @pytest.mark.parametrize(
@@ -31,7 +42,8 @@ def test_a_budget_becomes_an_effort(tokens: int, effort: str) -> None:
 def test_W_58_no_effort_goes_to_a_model_that_has_none() -> None:
     assert "reasoning_effort" in chat_body(question(model="gpt-5", reasoning_tokens=2048), OPENAI)
     assert "reasoning_effort" in chat_body(question(model="nobody-knows", reasoning_tokens=2048), OPENAI)
-    assert "reasoning_effort" not in chat_body(question(model="gpt-5", reasoning_tokens=0), OPENAI)
+    assert chat_body(question(model="gpt-5", reasoning_tokens=0), OPENAI)["reasoning_effort"] == "minimal", "the least"
+    assert chat_body(question(model="gpt-5.4", reasoning_tokens=0), OPENAI)["reasoning_effort"] == "none"
     assert "reasoning_effort" not in chat_body(question(model="gpt-4.1", reasoning_tokens=2048), OPENAI)
     assert "reasoning_effort" not in chat_body(question(model="gemma3:1b", reasoning_tokens=2048), OLLAMA)
     assert "reasoning_effort" not in chat_body(question(model="deepseek-chat", reasoning_tokens=2048), DEEPSEEK)

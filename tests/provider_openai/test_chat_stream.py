@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
+from model_events import told
 from perstack.errors import ProviderError
 from perstack.messages import Usage
 from perstack.protocols import Finish, ReasoningDelta, ReasoningEnd, StreamPart, TextDelta, ToolCallRequest
@@ -13,7 +12,7 @@ from perstack_provider_openai.chat_stream import ChatAnswer
 
 def read(*chunks: dict) -> list[StreamPart]:
     answer = ChatAnswer("a-server")
-    parts = [part for chunk in chunks for part in answer.feed(json.dumps(chunk))]
+    parts = [part for chunk in chunks for part in answer.feed(told(chunk))]
     return [*parts, *answer.end()]
 
 
@@ -105,7 +104,7 @@ def test_W_15_an_error_in_the_place_of_a_chunk_is_classified(error: object, stat
 @pytest.mark.parametrize("data", ["", "[]", '"x"', '{"choices": 1}', '{"choices": [{"delta": {"content": 1}}]}', "{"])
 def test_what_is_no_chunk_is_an_error(data: str) -> None:
     with pytest.raises(ProviderError, match="a-server sent a chunk that is none"):
-        list(ChatAnswer("a-server").feed(data))
+        list(ChatAnswer("a-server").feed(told(data)))
 
 
 def test_calls_without_end_are_refused() -> None:

@@ -33,9 +33,9 @@ SDK_MESSAGES = [
             {
                 "id": "call_a",
                 "type": "function",
-                "function": {"name": "readFile", "arguments": '{"path": "grün.txt"}'},
+                "function": {"name": "readFile", "arguments": '{"path":"grün.txt"}'},
             },
-            {"id": "call_b", "type": "function", "function": {"name": "readFile", "arguments": '{"path": "b.png"}'}},
+            {"id": "call_b", "type": "function", "function": {"name": "readFile", "arguments": '{"path":"b.png"}'}},
         ],
     },
     {"role": "tool", "tool_call_id": "call_a", "content": "no such file"},

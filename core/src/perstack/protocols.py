@@ -5,15 +5,16 @@ Lifecycles are context managers: what was opened is closed once, also on cancell
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 from perstack.errors import Problem
 from perstack.messages import ContentPart, FinishReason, JsonObject, JsonValue, Message, ToolDefinition, Usage
 from perstack.skill_policy import Control, SkillPolicy
+from perstack.specs import ModelInfo
 
 # --- sandboxes -----------------------------------------------------------------------------------------------------
 
@@ -125,6 +126,7 @@ class SkillTool:
     name: str
     description: str
     input_schema: JsonObject
+    output_schema: JsonObject | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -164,10 +166,58 @@ class SkillSession(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Access:
+    """A connection that perstack itself made for a skill, or refused; `reason` says why it was refused."""
+
+    allowed: bool
+    domain: str
+    port: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Question:
+    """What a server asks the person: its words, and the JSON Schema of the answer. Both are untrusted."""
+
+    skill: str
+    message: str
+    schema: JsonObject
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """What a server asks the run's model: untrusted words. `max_tokens` is the most that the answer may have."""
+
+    skill: str
+    messages: tuple[tuple[Literal["user", "assistant"], str], ...]
+    system: str
+    max_tokens: int
+
+
+Elicit: TypeAlias = Callable[[Question], Awaitable["JsonObject | None"]]
+"""Puts a server's question to the person; None when they decline, or nobody is there."""
+
+Complete: TypeAlias = Callable[[Sample], Awaitable[str]]
+"""Puts a server's question to the run's model.
+
+Raises:
+    ToolError: It cannot be answered; the server is told so.
+"""
+
+
+def _unrecorded(_access: Access) -> None:
+    """For transports whose connections are a sandbox's business."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ConnectRequest:
     """A skill to connect to. `process` is None for skills without a sandbox.
 
     Attributes:
+        env: Values of `policy.env`, for the headers of a remote skill. Secrets: never in an error or a log.
+        access: Told of each connection that the transport makes or refuses.
+        elicit: The way to the person, or None where the policy or the run has none.
+        complete: The way to the run's model, or None likewise.
         violation: Told of each breach of the protocol that was dropped, already bounded and sanitised.
         notice: Told of what the server says beside its answers: log messages, progress, a changed list of tools;
             bounded and sanitised too.
@@ -178,6 +228,10 @@ class ConnectRequest:
     workspace: Path
     violation: Callable[[str], None]
     notice: Callable[[str], None]
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    access: Callable[[Access], None] = _unrecorded
+    elicit: Elicit | None = None
+    complete: Complete | None = None
 
 
 class Transport(Protocol):
@@ -203,6 +257,7 @@ class GenerateRequest:
         reasoning_tokens: Budget for reasoning; 0 means none.
         timeout: Seconds for the whole answer.
         max_output_tokens: Limit of the answer, or None for the model's own.
+        info: What is known of the model, or None where the provider has to look itself.
     """
 
     model: str
@@ -211,6 +266,7 @@ class GenerateRequest:
     timeout: float
     reasoning_tokens: int = 0
     max_output_tokens: int | None = None
+    info: ModelInfo | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -61,19 +61,67 @@ class RuntimeSpec:
     aliases: tuple[str, ...] = ()
 
 
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+"""How much a model reasons, least first, where it takes no number of tokens."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prices:
+    """US dollars for a million tokens; a price that is None is that of the other input."""
+
+    input: float
+    output: float
+    cached_input: float | None = None
+    cache_write: float | None = None
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelInfo:
-    """What is known of a model; unknown models work with cautious defaults.
+    """What is known of a model; unknown models work with cautious defaults. None is not known.
 
     Attributes:
         context_window: Tokens that fit in one request with its answer.
         max_output: Tokens of one answer.
         reasoning: Whether it takes a reasoning budget.
+        efforts: The levels that it takes; empty where it takes a number of tokens.
+        least_reasoning: The smallest number of tokens that it takes, where it takes one.
+        most_reasoning: The largest.
+        vision: Whether it takes images.
+        documents: Whether it takes PDFs.
+        tools: Whether it takes tools.
     """
 
     context_window: int | None = None
     max_output: int | None = None
     reasoning: bool = False
+    efforts: tuple[Effort, ...] = ()
+    least_reasoning: int = 0
+    most_reasoning: int | None = None
+    vision: bool | None = None
+    documents: bool | None = None
+    tools: bool | None = None
+    prices: Prices | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Proxy:
+    """The way to other hosts.
+
+    Attributes:
+        url: The proxy, which may hold a user and a password.
+        bypass: Hosts that are reached without it, as entries of ``NO_PROXY``.
+    """
+
+    url: str = field(repr=False)
+    bypass: tuple[str, ...] = ()
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Its password, where it has one."""
+        from urllib.parse import unquote, urlsplit
+
+        password = urlsplit(self.url).password
+        return (password, unquote(password)) if password else ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,14 +131,14 @@ class ProviderContext:
     Attributes:
         settings: The ``[provider.setting]`` table, empty unless it belongs to this provider.
         env: Values of the variables that the spec names, where they are set.
-        proxy_url: Proxy for the model's traffic, or None.
+        proxy: Proxy for the model's traffic, or None.
         cache_dir: Directory for things that can be fetched again, such as weights.
     """
 
     settings: Mapping[str, JsonValue]
     env: Mapping[str, str]
     cache_dir: Path
-    proxy_url: str | None = None
+    proxy: Proxy | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from perstack.errors import ConfigError, Problem, UsageError
 from perstack.launch.request import RunRequest
+from perstack.model_http.models import known_model
 from perstack.paths import cache_dir
 from perstack.policy.decide import Decision, decide, secret_values
 from perstack.redaction import Redactor
-from perstack.specs import ModelInfo, ProviderContext, ProviderSpec, RuntimeSpec
+from perstack.specs import ModelInfo, ProviderContext, ProviderSpec, Proxy, RuntimeSpec
 
 if TYPE_CHECKING:
     from perstack.config.loading import Loaded
@@ -25,7 +27,8 @@ DEFAULT_PROVIDER = "anthropic"
 REASONING_TOKENS = {"none": 0, "minimal": 1024, "low": 2048, "medium": 5000, "high": 10000}
 """Tokens for each level of ``reasoningBudget``; the figures are the original's."""
 
-MODEL_PROXY = "PERSTACK_PROXY_URL"
+PROXY_VARIABLES = ("PERSTACK_PROXY_URL", "HTTPS_PROXY", "https_proxy")
+"""Variables that name the proxy for the model's traffic, the first that is set counts. Skills have their own way out."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,7 +68,7 @@ def make_plan(request: RunRequest, loaded: Loaded, registry: Registry) -> RunPla
     model = project.model or provider.default_model
     if model is None:
         raise UsageError(f"Provider {provider.name!r} has no default model.", hint="Name one with --model.")
-    info = provider.models.get(model, ModelInfo())
+    info = known_model(provider.models, model) or ModelInfo()
     decision = decide(
         loaded,
         request.expert,
@@ -75,7 +78,8 @@ def make_plan(request: RunRequest, loaded: Loaded, registry: Registry) -> RunPla
         extra_env=request.extra_env,
     )
     secret_env = {name: context.env[name] for name in provider.secret_env if name in context.env}
-    secrets = secret_values(decision, loaded.host_env, {**secret_env, **_header_secrets(context)})
+    proxy = {"proxy password": value for value in context.proxy.secrets} if context.proxy else {}
+    secrets = secret_values(decision, loaded.host_env, {**secret_env, **_header_secrets(context), **proxy})
     return RunPlan(
         request=request,
         loaded=loaded,
@@ -110,8 +114,16 @@ def _provider_context(spec: ProviderSpec, loaded: Loaded) -> ProviderContext:
         settings=settings,
         env={name: values[name] for name in (*spec.required_env, *spec.optional_env) if name in values},
         cache_dir=cache_dir(values),
-        proxy_url=values.get(MODEL_PROXY),
+        proxy=_proxy(values),
     )
+
+
+def _proxy(values: Mapping[str, str]) -> Proxy | None:
+    url = next((values[name] for name in PROXY_VARIABLES if values.get(name)), None)
+    if url is None:
+        return None
+    bypass = values.get("NO_PROXY") or values.get("no_proxy", "")
+    return Proxy(url=url, bypass=tuple(entry.strip() for entry in bypass.split(",") if entry.strip()))
 
 
 def _header_secrets(context: ProviderContext) -> dict[str, str]:

@@ -7,23 +7,33 @@ server-sent events. Nothing here tries again: the engine does, once, with the wh
 from __future__ import annotations
 
 from perstack.model_http.calls import ToolCalls
-from perstack.model_http.client import Event, ModelClient, Timeouts
+from perstack.model_http.client import Authorise, ModelClient, Timeouts
+from perstack.model_http.encoding import Encodings
 from perstack.model_http.failures import cut_off, malformed, reported
-from perstack.model_http.models import effort, known_model
+from perstack.model_http.framing import Answer, Event, Framing
+from perstack.model_http.media import unsendable
+from perstack.model_http.models import budget_of, effort, effort_of, known_model
 from perstack.model_http.settings import base_url, header_settings, secret, text_setting
 
 __all__ = [
+    "Answer",
+    "Authorise",
+    "Encodings",
     "Event",
+    "Framing",
     "ModelClient",
     "Timeouts",
     "ToolCalls",
     "base_url",
+    "budget_of",
     "cut_off",
     "effort",
+    "effort_of",
     "header_settings",
     "known_model",
     "malformed",
     "reported",
     "secret",
     "text_setting",
+    "unsendable",
 ]

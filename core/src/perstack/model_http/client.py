@@ -1,20 +1,22 @@
-"""One HTTP client for one set of credentials: it posts a body and yields the server-sent events of the answer."""
+"""One HTTP client for one set of credentials: it posts a body and yields the events, or the parts, of the answer."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, TypeAlias
+
+import msgspec
 
 from perstack import __version__
 from perstack.errors import ProviderError
-from perstack.messages import JsonObject
 from perstack.model_http.failures import cut_off, malformed, refused, too_slow, unreachable
-from perstack.model_http.settings import is_loopback
+from perstack.model_http.framing import SERVER_SENT_EVENTS, Answer, Event, Framing
+from perstack.model_http.proxy import proxy_of
+from perstack.protocols import StreamPart
+from perstack.specs import Proxy
 
 if TYPE_CHECKING:
     import httpx2
@@ -31,18 +33,8 @@ KEEP_SECONDS = 60.0
 """Idle connections are kept this long, for steps whose tools take a while."""
 
 
-class Event(Protocol):
-    """A server-sent event; `event` is ``message`` where the server gave no name."""
-
-    @property
-    def event(self) -> str:
-        """The event's name."""
-        ...
-
-    @property
-    def data(self) -> str:
-        """Its data lines, joined."""
-        ...
+Authorise: TypeAlias = Callable[[str, bytes], Awaitable[Mapping[str, str]]]
+"""The headers that one request alone has, from its URL and its body: a signature, or a token that is still valid."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,7 +60,9 @@ class ModelClient:
         headers: Sent with every request.
         key: Name of the variable that holds the key, for hints.
         secrets: Values that never stand in an error.
-        proxy_url: Proxy for all hosts but this machine's.
+        proxy: The way to hosts that are not this machine.
+        authorise: Makes the headers that differ from request to request.
+        framing: How events stand in an answer's body.
     """
 
     def __init__(
@@ -79,7 +73,9 @@ class ModelClient:
         headers: Mapping[str, str],
         key: str = "",
         secrets: Sequence[str] = (),
-        proxy_url: str | None = None,
+        proxy: Proxy | None = None,
+        authorise: Authorise | None = None,
+        framing: Framing = SERVER_SENT_EVENTS,
         timeouts: Timeouts = Timeouts(),  # frozen
     ) -> None:
         import ssl
@@ -89,39 +85,51 @@ class ModelClient:
         self._provider = provider
         self._base_url = base_url
         self._key = key
-        self._secrets = tuple(secrets)
+        self._secrets = (*secrets, *(proxy.secrets if proxy else ()))
+        self._authorise = authorise
+        self._framing = framing
         self._timeouts = timeouts
-        host = urlsplit(base_url).hostname or ""
-        proxy = None if is_loopback(host) else proxy_url
-        tls = base_url.startswith("https:") or proxy is not None
+        proxy_url = proxy_of(base_url, proxy)
+        tls = base_url.startswith("https:") or proxy_url is not None
         # Loading the trusted certificates takes 20 ms. Without them a TLS connection is refused, never unverified.
         verify = httpx2.create_ssl_context() if tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self._client = httpx2.AsyncClient(
             headers={
                 "user-agent": f"perstack/{__version__}",
-                "accept": "text/event-stream",
+                "accept": framing.content_type,
                 "accept-encoding": "identity",  # what is not compressed cannot explode
                 **headers,
                 "content-type": "application/json",
             },
             verify=verify,
-            proxy=proxy,
+            proxy=proxy_url,
             timeout=httpx2.Timeout(None, connect=timeouts.connect),
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=8, keepalive_expiry=KEEP_SECONDS),
             follow_redirects=False,
             trust_env=False,
         )
 
+    async def answer(
+        self, path: str, body: Mapping[str, object], *, timeout: float, answer: Answer
+    ) -> AsyncGenerator[StreamPart, None]:
+        """The parts that `answer` makes of the events; see `events` for the rest."""
+        async with aclosing(self.events(path, body, timeout=timeout, is_end=answer.is_end)) as events:
+            async for event in events:
+                for part in answer.feed(event):
+                    yield part
+        for part in answer.end():
+            yield part
+
     async def events(
-        self, path: str, body: JsonObject, *, timeout: float, is_end: Callable[[Event], bool]
+        self, path: str, body: Mapping[str, object], *, timeout: float, is_end: Callable[[Event], bool] | None
     ) -> AsyncGenerator[Event, None]:
-        """The answer's events up to the one that says that the answer is whole, which is not among them.
+        """The answer's events up to the one that says that the answer is whole.
 
         Args:
             path: Appended to the base URL.
             body: Sent as JSON.
             timeout: Seconds for the whole answer.
-            is_end: Whether an event is that last one.
+            is_end: Whether an event is that last one; None is for formats that have none and end with the body.
 
         Raises:
             ProviderError: The server refused, failed, was too slow, or stopped before the end.
@@ -133,8 +141,10 @@ class ModelClient:
         try:
             try:
                 async with asyncio.timeout(self._patience(timeout)):
-                    content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
-                    request = self._client.build_request("POST", self._base_url + path, content=content)
+                    content = msgspec.json.encode(body)
+                    url = self._base_url + path
+                    own = await self._authorise(url, content) if self._authorise is not None else None
+                    request = self._client.build_request("POST", url, content=content, headers=own)
                     response = await self._client.send(request, stream=True)
                     await self._accept(response)
             except TimeoutError:
@@ -144,7 +154,7 @@ class ModelClient:
                     yield event
         except httpx2.ConnectTimeout:
             raise too_slow(self._provider, self._timeouts.connect, "accept a connection") from None
-        except httpx2.SSEError as error:
+        except (httpx2.SSEError, ValueError) as error:
             raise ProviderError(f"{self._provider} sent an answer that cannot be read: {error}") from None
         except httpx2.HTTPError as error:
             reason = str(error) or type(error).__name__
@@ -173,7 +183,7 @@ class ModelClient:
                 secrets=self._secrets,
             )
         kind = response.headers.get("content-type", "none").partition(";")[0].strip().lower()
-        if kind != "text/event-stream":
+        if kind != self._framing.content_type:
             raise ProviderError(
                 f"{self._provider} answered with {kind[:100]!r} in place of an event stream.",
                 hint="Check the base URL: is this the API's address?",
@@ -196,7 +206,7 @@ class ModelClient:
         return body
 
     async def _read(
-        self, response: httpx2.Response, *, begun: float, timeout: float, is_end: Callable[[Event], bool]
+        self, response: httpx2.Response, *, begun: float, timeout: float, is_end: Callable[[Event], bool] | None
     ) -> AsyncGenerator[Event, None]:
         import httpx2
 
@@ -204,7 +214,7 @@ class ModelClient:
         deadline = begun + timeout
         patience = self._patience(timeout) - (now() - begun)
         size = 0
-        events = aiter(httpx2.EventSource(response, EVENT_BYTES))
+        events = self._framing.events(response, EVENT_BYTES)
         while True:
             limit = now() + patience
             try:
@@ -215,14 +225,16 @@ class ModelClient:
                     raise too_slow(self._provider, timeout, "finish its answer") from None
                 raise too_slow(self._provider, patience, "go on with its answer") from None
             if event is None:
+                if is_end is None:
+                    return
                 raise cut_off(self._provider)
-            if is_end(event):
-                with suppress(TimeoutError, httpx2.HTTPError):
-                    async with asyncio.timeout(DRAIN_SECONDS):
-                        await anext(events, None)
-                return
             size += len(event.data)
             if size > ANSWER_CHARACTERS:
                 raise malformed(self._provider, f"an answer of over {ANSWER_CHARACTERS} characters")
             yield event
+            if is_end is not None and is_end(event):
+                with suppress(TimeoutError, httpx2.HTTPError):
+                    async with asyncio.timeout(DRAIN_SECONDS):
+                        await anext(events, None)
+                return
             patience = self._timeouts.idle

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from urllib.parse import urlsplit
 
-from perstack.model_http import Event, ModelClient, base_url, header_settings, secret
+from perstack.model_http import Encodings, ModelClient, base_url, header_settings, secret
 from perstack.protocols import GenerateRequest, StreamPart
 from perstack.specs import ProviderContext
 
 from perstack_provider_anthropic.models import MODELS
-from perstack_provider_anthropic.request import messages_body
+from perstack_provider_anthropic.request import message_blocks, messages_body, turns
 from perstack_provider_anthropic.stream import MessagesAnswer
 
 PROVIDER = "anthropic"
@@ -28,31 +27,22 @@ class MessagesProvider:
         api_key = secret(context, key)
         url = base_url(context, variable=url_variable, default=DEFAULT_URL)
         self._path = "/messages" if urlsplit(url).path.endswith("/v1") else "/v1/messages"
+        self._encodings = Encodings(message_blocks)
         self._client = ModelClient(
             provider=PROVIDER,
             base_url=url,
             headers={"anthropic-version": API_VERSION, **own, "x-api-key": api_key},
             key=key,
             secrets=(api_key, *own.values()),
-            proxy_url=context.proxy_url,
+            proxy=context.proxy,
         )
 
-    async def generate(self, request: GenerateRequest) -> AsyncGenerator[StreamPart, None]:
+    def generate(self, request: GenerateRequest) -> AsyncGenerator[StreamPart, None]:
         """The answer's parts; see `perstack.protocols.Provider`."""
-        answer = MessagesAnswer(PROVIDER)
-        body = messages_body(request, MODELS)
-        events = self._client.events(self._path, body, timeout=request.timeout, is_end=is_stop)
-        async with aclosing(events):
-            async for event in events:
-                for part in answer.feed(event.data):
-                    yield part
-        yield answer.end()
+        messages = turns(request.messages, lambda message: self._encodings.one(message, request.info))
+        body = {**messages_body(request, MODELS), "messages": messages}
+        return self._client.answer(self._path, body, timeout=request.timeout, answer=MessagesAnswer(PROVIDER))
 
     async def aclose(self) -> None:
         """Close every connection."""
         await self._client.aclose()
-
-
-def is_stop(event: Event) -> bool:
-    """Whether the event is the message's own end."""
-    return event.event == "message_stop"

@@ -1,11 +1,12 @@
-"""A conversation as the body of a messages request, with cache marks on what stays the same from step to step."""
+"""A conversation as the body of a messages request, whose beginning stays the same from step to step."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
+import msgspec
 from perstack.messages import (
     ContentPart,
     ExpertMessage,
@@ -22,53 +23,49 @@ from perstack.messages import (
     ToolResultPart,
     text_of,
 )
-from perstack.model_http import effort, known_model
+from perstack.model_http import budget_of, effort_of, known_model, unsendable
 from perstack.protocols import GenerateRequest
 from perstack.specs import ModelInfo
 
-from perstack_provider_anthropic.models import TAKES_BUDGET
 from perstack_provider_anthropic.signatures import REDACTED, THINKING
 
 OUTPUT_TOKENS = 8_192
 """Answer limit for models that nothing is known of: every model that the vendor still serves takes it."""
-LEAST_THINKING = 1_024
-"""The vendor's smallest budget; it also has to be below the answer limit."""
+UNKNOWN = ModelInfo(reasoning=True, least_reasoning=1_024)
+"""A model of the future: it reasons, and the vendor's smallest budget is as it is."""
 IMAGES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
 CACHED: JsonObject = {"type": "ephemeral"}
 
 
 def messages_body(request: GenerateRequest, models: Mapping[str, ModelInfo]) -> JsonObject:
-    """The request's body. Its cache marks stand on the last tool, the system prompt and the newest message."""
-    known = known_model(models, request.model)
+    """The request's body without its messages, which come last.
+
+    Cache marks stand on the last tool and the system prompt; the vendor sets the third itself, on the newest message, so
+    that no mark moves through the bytes of the conversation.
+    """
+    known = request.info or known_model(models, request.model)
     limit = request.max_output_tokens or (known and known.max_output) or OUTPUT_TOKENS
-    body: JsonObject = {"model": request.model, "max_tokens": limit}
-    system = "\n".join(text_of(m.contents) for m in request.messages if isinstance(m, InstructionMessage))
-    if system.strip():
-        body["system"] = [{"type": "text", "text": system, "cache_control": CACHED}]
+    body: JsonObject = {"model": request.model, "max_tokens": limit, "cache_control": CACHED}
     if request.tools:
         tools = [_tool(tool) for tool in request.tools]
         tools[-1]["cache_control"] = CACHED
         body["tools"] = [*tools]
-    body["messages"] = [*_marked(_messages(request.messages))]
-    if (known is None or known.reasoning) and not _continues_unsigned(request.messages):
-        body.update(_thinking_wish(request.model, request.reasoning_tokens, limit))
+    system = "\n".join(text_of(m.contents) for m in request.messages if isinstance(m, InstructionMessage))
+    if system.strip():
+        body["system"] = [{"type": "text", "text": system, "cache_control": CACHED}]
+    if not _continues_unsigned(request.messages):
+        body.update(_thinking_wish(request.reasoning_tokens, known, limit))
     return {**body, "stream": True}
 
 
-def _thinking_wish(model: str, tokens: int, limit: int) -> JsonObject:
-    budget = thinking_budget(tokens, limit)
+def _thinking_wish(tokens: int, known: ModelInfo | None, limit: int) -> JsonObject:
+    budget = budget_of(tokens, known or UNKNOWN, limit=limit)
     if not budget:
         return {}
-    if model.startswith(TAKES_BUDGET):
+    if known is not None and not known.efforts:
         return {"thinking": {"type": "enabled", "budget_tokens": budget}}
-    return {"thinking": {"type": "adaptive", "display": "summarized"}, "output_config": {"effort": effort(tokens)}}
-
-
-def thinking_budget(wanted: int, limit: int) -> int:
-    """The budget that the vendor takes for `wanted` tokens under an answer limit; 0 is none."""
-    if wanted <= 0 or limit <= LEAST_THINKING:
-        return 0
-    return min(max(wanted, LEAST_THINKING), max(limit // 2, LEAST_THINKING))
+    level = effort_of(tokens, known)
+    return {"thinking": {"type": "adaptive", "display": "summarized"}, "output_config": {"effort": level}}
 
 
 def _continues_unsigned(messages: Sequence[Message]) -> bool:
@@ -83,31 +80,27 @@ def _tool(tool: ToolDefinition) -> JsonObject:
     return {"name": tool.name, "description": tool.description, "input_schema": tool.input_schema}
 
 
-def _messages(messages: Sequence[Message]) -> list[JsonObject]:
-    """Turns that alternate, as the format wants them; what has no content is left out."""
-    turns: list[JsonObject] = []
+def turns(
+    messages: Sequence[Message], blocks: Callable[[Message], Sequence[msgspec.Raw]]
+) -> list[dict[str, object]]:
+    """Turns that alternate, as the format wants them, of the blocks of each message; what has none is left out."""
+    found: list[dict[str, object]] = []
+    content: list[msgspec.Raw] = []
     for message in messages:
         if isinstance(message, InstructionMessage):
             continue
         role = "assistant" if isinstance(message, ExpertMessage) else "user"
-        blocks: list[JsonValue] = [*_blocks(message)]
-        previous = turns[-1]["content"] if turns and turns[-1]["role"] == role else None
-        if isinstance(previous, list):
-            previous += blocks
-        elif blocks:
-            turns.append({"role": role, "content": blocks})
-    return turns
+        own = blocks(message)
+        if found and found[-1]["role"] == role:
+            content += own
+        elif own:
+            content = [*own]
+            found.append({"role": role, "content": content})
+    return found
 
 
-def _marked(turns: list[JsonObject]) -> list[JsonObject]:
-    """The turns with a cache mark on the newest block, where the next step's prefix ends."""
-    content = turns[-1]["content"] if turns else None
-    if isinstance(content, list) and isinstance(content[-1], dict):
-        content[-1]["cache_control"] = CACHED
-    return turns
-
-
-def _blocks(message: Message) -> Iterator[JsonObject]:
+def message_blocks(message: Message) -> Iterator[JsonObject]:
+    """The blocks of a message."""
     if isinstance(message, ExpertMessage):
         for part in message.contents:
             yield from _said(part)
@@ -163,8 +156,7 @@ def _content(part: ContentPart) -> Iterator[JsonObject]:
     elif part.mime_type.startswith("text/"):
         yield {"type": "text", "text": _text(part.encoded_data)}
     else:
-        text = f"[A file of type {part.mime_type} stood here; this model's format cannot carry it.]"
-        yield {"type": "text", "text": text}
+        yield {"type": "text", "text": unsendable(part.mime_type)}
 
 
 def _text(encoded: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 from perstack.messages import FinishReason, JsonObject, Usage
-from perstack.model_http import ToolCalls, cut_off, malformed, reported
+from perstack.model_http import Event, ToolCalls, cut_off, malformed, reported
 from perstack.protocols import Finish, ReasoningDelta, ReasoningEnd, StreamPart, TextDelta
 
 from perstack_provider_anthropic.signatures import REDACTED, THINKING
@@ -101,39 +101,43 @@ class MessagesAnswer:
         self._stop: str | None = None
         self._counts: dict[str, int] = {}
 
-    def feed(self, data: str) -> Iterator[StreamPart]:
+    def is_end(self, event: Event) -> bool:
+        """Whether the event is the message's own end."""
+        return event.event == "message_stop"
+
+    def feed(self, event: Event) -> Iterator[StreamPart]:
         """The parts of one event.
 
         Raises:
             ProviderError: It is an error, or no event of this format.
         """
         try:
-            event = _DECODER.decode(data)
+            told = _DECODER.decode(event.data)
         except (msgspec.MsgspecError, RecursionError) as error:
             raise malformed(self._provider, f"an event that is none: {error}") from None
-        if event.error is not None:
-            raise reported(self._provider, event.error.message, kind=event.error.type)
-        if event.message is not None:
-            self._count(event.message.usage)
-        self._count(event.usage)
-        if event.type == "content_block_start" and event.content_block is not None:
-            yield from self._begin(event.index, event.content_block)
-        elif event.type == "content_block_delta" and event.delta is not None:
-            yield from self._go_on(event.index, event.delta)
-        elif event.type == "content_block_stop":
-            yield from self._finish(event.index)
-        elif event.type == "message_delta" and event.delta is not None:
-            self._stop = event.delta.stop_reason or self._stop
+        if told.error is not None:
+            raise reported(self._provider, told.error.message, kind=told.error.type)
+        if told.message is not None:
+            self._count(told.message.usage)
+        self._count(told.usage)
+        if told.type == "content_block_start" and told.content_block is not None:
+            yield from self._begin(told.index, told.content_block)
+        elif told.type == "content_block_delta" and told.delta is not None:
+            yield from self._go_on(told.index, told.delta)
+        elif told.type == "content_block_stop":
+            yield from self._finish(told.index)
+        elif told.type == "message_delta" and told.delta is not None:
+            self._stop = told.delta.stop_reason or self._stop
 
-    def end(self) -> Finish:
-        """The last part.
+    def end(self) -> Iterator[StreamPart]:
+        """The finish.
 
         Raises:
             ProviderError: The model had not finished.
         """
         if self._stop is None or self._open:
             raise cut_off(self._provider)
-        return Finish(reason=FINISH.get(self._stop, "error"), usage=self._usage())
+        yield Finish(reason=FINISH.get(self._stop, "error"), usage=self._usage())
 
     def _begin(self, index: int | None, block: _Block) -> Iterator[StreamPart]:
         if block.type == "tool_use" and len(self._calls) >= MOST_CALLS:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 
+import msgspec
 from perstack.messages import (
     ContentPart,
     ExpertMessage,
@@ -22,7 +22,7 @@ from perstack.messages import (
     UserMessage,
     text_of,
 )
-from perstack.model_http import effort, known_model
+from perstack.model_http import effort_of, known_model, unsendable
 from perstack.protocols import GenerateRequest
 
 from perstack_provider_openai.profiles import Profile
@@ -31,11 +31,8 @@ SOUNDS = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/mpeg": "mp3", "audio/
 
 
 def chat_body(request: GenerateRequest, profile: Profile) -> JsonObject:
-    """The request's body."""
-    body: JsonObject = {
-        "model": request.model,
-        "messages": [item for message in request.messages for item in _message(message, profile)],
-    }
+    """The request's body without its messages, which come last."""
+    body: JsonObject = {"model": request.model}
     if request.tools:
         body["tools"] = [_tool(tool) for tool in request.tools]
     if request.max_output_tokens is not None:
@@ -49,9 +46,9 @@ def chat_body(request: GenerateRequest, profile: Profile) -> JsonObject:
 def _effort(request: GenerateRequest, profile: Profile) -> str | None:
     if request.tools and request.model.startswith(profile.no_effort_with_tools):
         return "none"  # without a word they reason, and then refuse the tools
-    known = known_model(profile.models, request.model)
-    able = profile.effort and (known is None or known.reasoning)
-    return effort(request.reasoning_tokens) if able and request.reasoning_tokens > 0 else None
+    if not profile.effort:
+        return None
+    return effort_of(request.reasoning_tokens, request.info or known_model(profile.models, request.model))
 
 
 def _tool(tool: ToolDefinition) -> JsonObject:
@@ -59,7 +56,8 @@ def _tool(tool: ToolDefinition) -> JsonObject:
     return {"type": "function", "function": function}
 
 
-def _message(message: Message, profile: Profile) -> Iterator[JsonObject]:
+def chat_messages(message: Message, profile: Profile) -> Iterator[JsonObject]:
+    """A message in this format, which may need several for it."""
     if isinstance(message, InstructionMessage):
         yield {"role": "system", "content": text_of(message.contents)}
     elif isinstance(message, UserMessage):
@@ -75,7 +73,7 @@ def _assistant(message: ExpertMessage, profile: Profile) -> JsonObject:
         {
             "id": part.tool_call_id,
             "type": "function",
-            "function": {"name": part.tool_name, "arguments": json.dumps(part.args, ensure_ascii=False)},
+            "function": {"name": part.tool_name, "arguments": msgspec.json.encode(part.args).decode()},
         }
         for part in message.contents
         if isinstance(part, ToolCallPart)
@@ -125,7 +123,4 @@ def _file(part: FilePart, url: str) -> JsonObject:
         return {"type": "file", "file": {"filename": "document.pdf", "file_data": url}}
     if part.mime_type in SOUNDS:
         return {"type": "input_audio", "input_audio": {"data": part.encoded_data, "format": SOUNDS[part.mime_type]}}
-    return {
-        "type": "text",
-        "text": f"[A file of type {part.mime_type} stood here; this model's format cannot carry it.]",
-    }
+    return {"type": "text", "text": unsendable(part.mime_type)}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 from perstack.messages import FinishReason, Usage
-from perstack.model_http import ToolCalls, cut_off, malformed, reported
+from perstack.model_http import Event, ToolCalls, cut_off, malformed, reported
 from perstack.protocols import Finish, ReasoningDelta, ReasoningEnd, StreamPart, TextDelta
 
 FINISH: dict[str, FinishReason] = {
@@ -18,6 +18,7 @@ FINISH: dict[str, FinishReason] = {
     "length": "length",
     "content_filter": "refusal",
 }
+DONE = "[DONE]"
 STATUS = re.compile("[1-5][0-9][0-9]")
 MOST_CALLS = 128
 """Tool calls of one answer; the format allows 128 tools."""
@@ -99,14 +100,20 @@ class ChatAnswer:
         self._calls: list[_Call] = []
         self._at: dict[int | None, _Call] = {}
 
-    def feed(self, data: str) -> Iterator[StreamPart]:
+    def is_end(self, event: Event) -> bool:
+        """Whether the event is the stream's own end."""
+        return event.data == DONE
+
+    def feed(self, event: Event) -> Iterator[StreamPart]:
         """The parts of one chunk.
 
         Raises:
             ProviderError: It is an error, or no chunk.
         """
+        if event.data == DONE:
+            return
         try:
-            chunk = _DECODER.decode(data)
+            chunk = _DECODER.decode(event.data)
         except (msgspec.MsgspecError, RecursionError) as error:
             raise malformed(self._provider, f"a chunk that is none: {error}") from None
         if chunk.error is not None:

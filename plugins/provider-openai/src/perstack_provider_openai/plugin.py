@@ -23,18 +23,18 @@ def spec(profile: Profile) -> ProviderSpec:
     """The profile as perstack takes it."""
 
     def factory(context: ProviderContext) -> Provider:
-        from perstack_provider_openai.provider import ChatProvider
+        from perstack_provider_openai.provider import OpenAIProvider
 
-        return ChatProvider(profile, context)
+        return OpenAIProvider(profile, context)
 
     return ProviderSpec(
         name=profile.name,
         summary=profile.summary,
         factory=factory,
-        required_env=(profile.key,) if profile.key else (),
-        optional_env=(profile.url_variable, *(variable for variable, _ in profile.header_settings.values())),
+        required_env=(profile.key,) if profile.key and not profile.token_scope else (),
+        optional_env=(profile.key, *profile.optional_variables) if profile.token_scope else profile.optional_variables,
         secret_env=(profile.key,) if profile.key else (),
-        setting_keys=frozenset({"baseUrl", "headers", *profile.unsent_settings, *profile.header_settings}),
+        setting_keys=profile.settings,
         api_hosts=profile.hosts,
         models=profile.models,
     )

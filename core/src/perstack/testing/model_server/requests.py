@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
+
 from perstack.messages import JsonObject, JsonValue
 
 WireName = Literal["openai-chat", "anthropic-messages"]
@@ -18,6 +20,7 @@ class ModelRequest:
     Attributes:
         index: 0 for the server's first request.
         headers: Names are in lower case.
+        raw: The request's body.
         in_flight: Requests that were being answered when this one arrived, itself included.
         connection: Numbers the connection that it came on.
         finished: When the answer had gone out whole, was cut, or the client had gone; None before.
@@ -28,12 +31,28 @@ class ModelRequest:
     wire: WireName
     path: str
     headers: Mapping[str, str]
-    body: JsonObject
+    raw: bytes
     in_flight: int
     connection: int
     arrived: float
     finished: float | None = None
     client_gone: bool = False
+    _body: JsonObject | None = None
+
+    @property
+    def body(self) -> JsonObject:
+        """The request's body as JSON. Kept only while it is being answered: long jobs send long bodies."""
+        if self._body is not None:
+            return self._body
+        decoded: JsonObject = msgspec.json.decode(self.raw)
+        if self.finished is None:
+            self._body = decoded
+        return decoded
+
+    def finish(self, when: float) -> None:
+        """The answer has gone out, or will not any more."""
+        self.finished = when
+        self._body = None
 
     @property
     def messages(self) -> Sequence[JsonObject]:

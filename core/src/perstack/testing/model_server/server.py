@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import threading
 import time
 from types import TracebackType
 from typing import Self
+
+import msgspec
 
 from perstack.testing.model_server.answer import JSON, answer, encoded
 from perstack.testing.model_server.anthropic_messages import AnthropicMessages
@@ -167,14 +168,10 @@ class ModelServer:
         if wire is None or http.method != "POST":
             await connection.whole(404, b'{"error": {"message": "no such path"}}', JSON)
             return True
-        try:
-            body = json.loads(http.body)
-        except ValueError:
-            body = None
-        if not isinstance(body, dict):
+        if not http.body.lstrip().startswith(b"{") or not _is_json(http.body):
             await connection.whole(400, encoded(wire.error(400, "the body is no JSON object")), JSON)
             return True
-        request, turn = self._arrive(http, wire, body, number)
+        request, turn = self._arrive(http, wire, number)
         try:
             return await answer(connection, wire, request, turn)
         except (Gone, asyncio.CancelledError):
@@ -183,10 +180,10 @@ class ModelServer:
         finally:
             with self._changed:
                 self._in_flight -= 1
-                request.finished = time.monotonic()
+                request.finish(time.monotonic())
                 self._changed.notify_all()
 
-    def _arrive(self, http: HttpRequest, wire: Wire, body: dict[str, object], number: int) -> tuple[ModelRequest, Turn]:
+    def _arrive(self, http: HttpRequest, wire: Wire, number: int) -> tuple[ModelRequest, Turn]:
         with self._changed:
             self._in_flight += 1
             request = ModelRequest(
@@ -194,7 +191,7 @@ class ModelServer:
                 wire=wire.name,
                 path=http.path,
                 headers=http.headers,
-                body=body,  # type: ignore[arg-type]  # json.loads makes nothing but JSON values
+                raw=http.body,
                 in_flight=self._in_flight,
                 connection=number,
                 arrived=time.monotonic(),
@@ -215,3 +212,11 @@ class ModelServer:
                 self._used[index] += 1
                 return turn
         return NO_TURN
+
+
+def _is_json(data: bytes) -> bool:
+    try:
+        msgspec.json.decode(data, type=msgspec.Raw)
+    except msgspec.MsgspecError:
+        return False
+    return True

@@ -1,0 +1,53 @@
+"""The JSON of a conversation, made once for each message: a step sends all messages again, and only the last are new."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeAlias
+
+import msgspec
+
+from perstack.messages import JsonObject, Message
+from perstack.model_http.media import without
+from perstack.specs import ModelInfo
+
+KEPT_BYTES = 64 * 1024 * 1024
+"""JSON that one provider keeps; longer conversations are encoded anew at each step, which is slow and right."""
+
+_Key: TypeAlias = tuple[int, bool | None, bool | None]
+
+
+class Encodings:
+    """A vendor's form of messages as JSON. Equal messages give equal bytes, so that a prefix stays the vendor's to cache.
+
+    Messages are told apart by identity: they are frozen, and the engine hands on the very same ones from step to step.
+
+    Args:
+        form: What one message is in the vendor's format: any number of objects.
+        most: Bytes to keep.
+    """
+
+    def __init__(self, form: Callable[[Message], Iterable[JsonObject]], *, most: int = KEPT_BYTES) -> None:
+        self._form = form
+        self._most = most
+        self._size = 0
+        self._kept: dict[_Key, tuple[Message, tuple[msgspec.Raw, ...]]] = {}
+
+    def one(self, message: Message, info: ModelInfo | None = None) -> tuple[msgspec.Raw, ...]:
+        """The objects of one message, without what the model of `info` does not take."""
+        key = (id(message), info and info.vision, info and info.documents)
+        kept = self._kept.get(key)
+        if kept is not None:  # which holds the message, so nothing else has its id
+            return kept[1]
+        objects = self._form(without(message, info))
+        encoded = tuple(msgspec.Raw(msgspec.json.encode(item)) for item in objects)
+        self._size += sum(memoryview(raw).nbytes for raw in encoded)
+        if self._size > self._most:
+            self._kept.clear()
+            self._size = 0
+        self._kept[key] = (message, encoded)
+        return encoded
+
+    def all(self, messages: Sequence[Message], info: ModelInfo | None = None) -> list[msgspec.Raw]:
+        """The objects of all of them, in order."""
+        return [raw for message in messages for raw in self.one(message, info)]
