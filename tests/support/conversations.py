@@ -34,3 +34,18 @@ def effects(log: Path) -> Counter[str]:
     """How often each text was echoed, by the log of the fake skill itself."""
     lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     return Counter(line["args"]["text"] for line in lines if line["event"] == "start")
+
+
+def answered_in_order(request: ModelRequest) -> bool:
+    """Whether each answer's calls are followed by exactly their results, in call order (OpenAI's format)."""
+    waiting: list[object] = []
+    for message in request.messages:
+        if message["role"] == "tool":
+            if not waiting or waiting.pop(0) != message["tool_call_id"]:
+                return False
+            continue
+        if waiting:
+            return False
+        calls = message.get("tool_calls") or []
+        waiting = [call["id"] for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
+    return not waiting
