@@ -1,125 +1,17 @@
-"""A small synchronous MCP client and the real server process, one per test."""
+"""Servers and workspaces, ended with the test."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import select
-import subprocess
 import sys
 import time
 import uuid
 from pathlib import Path
 
+import mutations
 import pytest
-from perstack_proxy import jsonrpc
-from perstack_proxy.jsonrpc import Notification, Request, Response
-
-DEADLINE_SECONDS = 20.0
-COMMAND = [sys.executable, "-I", "-m", "perstack_skill_base"]
-
-
-class Result:
-    """A tool's result: its members, whether it is an error, and the other content."""
-
-    def __init__(self, wire):
-        self.wire = wire
-        self.data = wire["structuredContent"]
-        self.is_error = wire.get("isError", False)
-        self.parts = wire["content"][1:]
-
-    def __getitem__(self, name):
-        return self.data[name]
-
-    def __repr__(self):
-        return f"Result({self.data!r}, is_error={self.is_error})"
-
-
-class Server:
-    """The server as a process, and a client of it that never waits without end."""
-
-    def __init__(self, cwd, *, env=None, command=COMMAND):
-        self.process = subprocess.Popen(
-            command, cwd=cwd, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        self.pid = self.process.pid
-        self._splitter = jsonrpc.LineSplitter(jsonrpc.CLIENT_LIMITS.line_bytes)
-        self._answers = {}
-        self._next = 0
-        self.request(
-            "initialize", protocolVersion="2025-11-25", capabilities={}, clientInfo={"name": "t", "version": "1"}
-        )
-        self.notify("notifications/initialized")
-
-    def write(self, data):
-        self.process.stdin.write(data)
-        self.process.stdin.flush()
-
-    def notify(self, method, **params):
-        self.write(jsonrpc.encode(Notification(method, params)))
-
-    def start(self, method, **params):
-        self._next += 1
-        self.write(jsonrpc.encode(Request(self._next, method, params)))
-        return self._next
-
-    def read(self, seconds=DEADLINE_SECONDS):
-        """The next message, or None at the end of the stream."""
-        deadline = time.monotonic() + seconds
-        while (line := self._splitter.next_line()) is None:
-            ready, _, _ = select.select([self.process.stdout], [], [], max(0, deadline - time.monotonic()))
-            if not ready:
-                raise TimeoutError(f"no message within {seconds} s")
-            data = os.read(self.process.stdout.fileno(), 1 << 16)
-            if not data:
-                return None
-            self._splitter.feed(data)
-        return jsonrpc.decode(line)
-
-    def answer(self, ident, seconds=DEADLINE_SECONDS):
-        """The response to a request, whatever else arrives before it."""
-        while ident not in self._answers:
-            message = self.read(seconds)
-            assert isinstance(message, Response), f"the stream ended or held {message!r}"
-            self._answers[message.id] = message
-        return self._answers.pop(ident)
-
-    def request(self, method, **params):
-        return self.answer(self.start(method, **params))
-
-    def begin(self, tool, /, **arguments):
-        return self.start("tools/call", name=tool, arguments=arguments)
-
-    def finish(self, ident, seconds=DEADLINE_SECONDS):
-        response = self.answer(ident, seconds)
-        assert response.error is None, response.error
-        return Result(response.result)
-
-    def call(self, tool, /, **arguments):
-        return self.finish(self.begin(tool, **arguments))
-
-    def ok(self, tool, /, **arguments):
-        result = self.call(tool, **arguments)
-        assert not result.is_error, result
-        return result
-
-    def refused(self, tool, /, **arguments):
-        """The kind and the text of the error that the tool answered with."""
-        result = self.call(tool, **arguments)
-        assert result.is_error, result
-        return result["error"], result["message"]
-
-    def close(self):
-        """The server's exit code after its input has ended."""
-        with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.close()
-        try:
-            return self.process.wait(DEADLINE_SECONDS)
-        finally:
-            self.process.kill()
-            self.process.wait()
-            self.process.stdout.close()
-            self.process.stderr.close()
+from base_tools import DEADLINE_SECONDS, RUNTIMES, Server, process
 
 
 @pytest.fixture
@@ -147,6 +39,10 @@ class Outside:
     def _snapshot(self):
         return sorted((str(entry), entry.lstat().st_mtime_ns, entry.lstat().st_size) for entry in self.path.rglob("*"))
 
+    def settle(self):
+        """What is there now is what has to stay."""
+        self._before = self._snapshot()
+
     def untouched(self):
         return self._snapshot() == self._before and self.file.read_text() == self.canary
 
@@ -167,6 +63,32 @@ def launch():
 @pytest.fixture
 def server(launch, workspace):
     return launch(workspace)
+
+
+@pytest.fixture(params=RUNTIMES)
+def open_tools(request, workspace, tmp_path):
+    """Starts the base tools on every runtime; those of the rows run on each of them."""
+    way = RUNTIMES[request.param]
+    if reason := way.missing():
+        pytest.skip(reason)
+    with contextlib.ExitStack() as stack:
+
+        def start(*, env=None, policy=None):
+            code = os.environ.get(mutations.VARIABLE)
+            if code:  # a run of test_mutations, in which the test must fail
+                command = [sys.executable, "-c", mutations.program(code)]
+                tools = process(workspace, tmp_path / "state", env or {}, policy or {}, command=command)
+            else:
+                tools = way.start(workspace, tmp_path / "state", env or {}, policy or {})
+            stack.callback(tools.close)
+            return tools
+
+        yield start
+
+
+@pytest.fixture
+def tools(open_tools):
+    return open_tools()
 
 
 @pytest.fixture

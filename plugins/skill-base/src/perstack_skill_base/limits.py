@@ -11,7 +11,7 @@ class Bounds(NamedTuple):
     """What the policy of a run may set; in its JSON the names are in camel case.
 
     Attributes:
-        read_bytes: Most bytes of text that one read returns; about 60,000 tokens. More is read page by page.
+        read_bytes: Most bytes of text that one read returns; about 16,000 tokens. More is read page by page.
         scan_bytes: Most bytes that readTextFile passes over to reach a line, so that a huge sparse file ends soon.
         edit_bytes: Largest file that is edited or patched; it is held in memory a few times.
         list_entries: Most entries that one listDirectory returns.
@@ -31,7 +31,7 @@ class Bounds(NamedTuple):
         exec_spill_bytes: Bytes of each stream that are kept to be read afterwards.
     """
 
-    read_bytes: int = 256 * KIB
+    read_bytes: int = 64 * KIB
     scan_bytes: int = 512 * MIB
     edit_bytes: int = 10 * MIB
     list_entries: int = 2_000
