@@ -67,8 +67,8 @@ and '-'
 :18: experts.a.tags[0]: 'Bad' is not a tag: lower-case letters, digits, '_' and '-'
 :19: experts.a.delegates[0]: 'UPPER' is not an Expert key: write [@scope/]name, in lower-case letters, digits, '.', \
 '_' and '-'
-:20: experts.a.skills.none: has no type (Write type = one of 'mcpStdioSkill', 'mcpSseSkill', 'interactiveSkill'.)
-:22: experts.a.skills.typo: the type 'mcpStdioSkil' is none of 'mcpStdioSkill', 'mcpSseSkill', 'interactiveSkill' \
+:20: experts.a.skills.none: has no type (Write type = one of 'mcpStdioSkill', 'mcpHttpSkill', 'mcpSseSkill', 'interactiveSkill'.)
+:22: experts.a.skills.typo: the type 'mcpStdioSkil' is none of 'mcpStdioSkill', 'mcpHttpSkill', 'mcpSseSkill', 'interactiveSkill' \
 (Did you mean 'mcpStdioSkill'?)
 :24: experts.a.skills.process.command: is required
 :26: experts.a.skills.process.comand: is not a key of this table (Did you mean 'command'?)
@@ -82,7 +82,7 @@ are found
 the host in full
 :35: experts.a.skills.process.limits.memory: '2GB' is not a size: write a number with MiB or GiB, such as '512MiB'
 :36: experts.a.skills.process.limits.pids: must be at least 1
-:39: experts.a.skills.remote.endpoint: 'https://10.0.0.1/sse' names a private or special address
+:39: experts.a.skills.remote.endpoint: 'https://10.0.0.1/sse' names an address that is not public: private
 :40: experts.a.skills.ask.tools: is required
 :43: experts.a.skills.ask.tools.q.inputJsonSchema: '[]' is not a JSON Schema: write an object
 """

@@ -62,10 +62,3 @@ def test_AO4_a_flood_that_never_ends_comes_to_an_end() -> None:
     assert told == ["x"] * TOTAL_LINES
     throttle.close()
     assert told[-1] == f"… {TOTAL_LINES} lines suppressed"
-
-
-def test_a_remote_skill_is_refused_with_what_to_do() -> None:
-    registry = load(candidates=[])
-    with pytest.raises(PluginMissing, match="mcpSseSkill") as caught:
-        registry.transport("mcpSseSkill").factory()
-    assert "mcpStdioSkill" in caught.value.hint

@@ -51,7 +51,7 @@ WHOLE = {
                     "limits": {"memory": "1GiB"},
                 },
                 "package": {"type": "mcpStdioSkill", "command": "npx", "packageName": "p"},
-                "remote": {"type": "mcpSseSkill", "endpoint": "https://h.example/sse"},
+                "remote": {"type": "mcpSseSkill", "endpoint": "https://h.example/sse", "headers": {"X": "h"}},
                 "ask": {
                     "type": "interactiveSkill",
                     "tools": {"q": {"description": "d", "inputJsonSchema": "{}"}},

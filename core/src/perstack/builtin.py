@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from perstack.hookspecs import hookimpl
 from perstack.specs import StorageSpec, TransportSpec
@@ -24,10 +24,11 @@ def perstack_parse_config(data: bytes) -> Mapping[str, JsonValue]:
 
 @hookimpl
 def perstack_register_transports() -> Iterable[TransportSpec]:
-    """Offer skills over standard streams. A skill that a person serves needs no transport."""
+    """Offer skills over standard streams and over https. A skill that a person serves needs no transport."""
     return [
         TransportSpec(type="mcpStdioSkill", summary="MCP over a process's standard streams", factory=_stdio),
-        TransportSpec(type="mcpSseSkill", summary="MCP over HTTP: not in this version", factory=_remote),
+        TransportSpec(type="mcpHttpSkill", summary="MCP over Streamable HTTP", factory=lambda: _remote("http")),
+        TransportSpec(type="mcpSseSkill", summary="MCP over HTTP+SSE, as it was", factory=lambda: _remote("sse")),
     ]
 
 
@@ -43,13 +44,19 @@ def _stdio() -> Transport:
     return StdioTransport()
 
 
-def _remote() -> Transport:
-    from perstack.errors import PluginMissing
+def _remote(kind: Literal["http", "sse"]) -> Transport:
+    try:
+        from perstack.tools.remote.transport import RemoteTransport
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in {"mcp", "mcp_types"}:
+            raise
+        from perstack.errors import PluginMissing
 
-    raise PluginMissing(
-        "Skills that run elsewhere (type 'mcpSseSkill') need the remote transport, which this version does not have.",
-        hint='Start the server as a process instead: type = "mcpStdioSkill".',
-    )
+        raise PluginMissing(
+            "Skills that run elsewhere need the package 'mcp', which is not installed.",
+            hint="pip install 'perstack-core[remote]'",
+        ) from None
+    return RemoteTransport(kind)
 
 
 def _files(place: str) -> JournalStore:

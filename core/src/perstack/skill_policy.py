@@ -29,7 +29,7 @@ Control = Literal[
 CONTROLS: tuple[Control, ...] = get_args(Control)
 
 MountMode = Literal["rw", "ro", "overlay"]
-SkillKind = Literal["mcpStdioSkill", "mcpSseSkill", "interactiveSkill"]
+SkillKind = Literal["mcpStdioSkill", "mcpHttpSkill", "mcpSseSkill", "interactiveSkill"]
 
 MIB = 1024 * 1024
 
@@ -80,6 +80,15 @@ class EgressGrant:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class HeaderGrant:
+    """One header that goes to a remote skill. `template` names variables as ``$NAME`` and holds no value of any."""
+
+    name: str
+    template: str
+    origin: Origin
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Mount:
     """One host path that the skill sees."""
 
@@ -117,6 +126,11 @@ class SkillPolicy:
         kind: The skill's type, which selects the transport.
         argv: Command and arguments; empty for a skill without a process.
         endpoint: URL of a remote skill, or empty.
+        headers: Headers that go to that URL's host; the variables that they name are in `env`.
+        timeout: Seconds for one call, or None for the default.
+        lazy: Whether it is started by its first call, once its tools are known.
+        allow_sampling: Whether its server may ask the run's model.
+        allow_elicitation: Whether its server may ask the person at the terminal.
         image: Container image that the skill asks for, or None for the runtime's own.
         env: Variables that it sees, sorted by name; no others reach it.
         egress: Domains that it may reach; none when empty.
@@ -132,6 +146,11 @@ class SkillPolicy:
     origin: Origin
     argv: tuple[str, ...] = ()
     endpoint: str = ""
+    headers: tuple[HeaderGrant, ...] = ()
+    timeout: float | None = None
+    lazy: bool = False
+    allow_sampling: bool = False
+    allow_elicitation: bool = False
     image: str | None = None
     env: tuple[EnvGrant, ...] = ()
     egress: tuple[EgressGrant, ...] = ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -14,9 +15,11 @@ from perstack.errors import ConfigError, ExitCode, Problem
 
 if TYPE_CHECKING:
     from perstack.config.loading import Loaded
+    from perstack.config.models import ExpertConfig
     from perstack.messages import JsonObject, JsonValue
     from perstack.plugins.registry import Registry
     from perstack.policy.review import Finding
+    from perstack.protocols import SkillTool
 
 SUMMARY = "Check a configuration without running it"
 
@@ -84,7 +87,13 @@ def _review(args: argparse.Namespace, loaded: Loaded, registry: Registry) -> int
     from perstack.policy.review import review
 
     experts = closure(loaded, args.review) if args.review else tuple(loaded.project.experts.values())
-    findings = review(loaded, experts, providers=registry.providers.values(), accepted=args.accept)
+    findings = review(
+        loaded,
+        experts,
+        providers=registry.providers.values(),
+        accepted=args.accept,
+        tools=_known(loaded, experts, registry),
+    )
     left = [finding for finding in findings if not finding.accepted]
     if args.json:
         _print_json({"ok": not left, "file": str(loaded.path), "findings": [_finding(finding) for finding in findings]})
@@ -92,6 +101,27 @@ def _review(args: argparse.Namespace, loaded: Loaded, registry: Registry) -> int
         _print_lines(_finding_line(finding) for finding in findings)
         _print_lines(_verdict(loaded, left))
     return ExitCode.REFUSED if left else ExitCode.COMPLETED
+
+
+def _known(
+    loaded: Loaded, experts: Sequence[ExpertConfig], registry: Registry
+) -> dict[str, Sequence[SkillTool] | None]:
+    """What the skills of others offered when they last ran on this machine; checking starts none of them."""
+    from perstack.config.models import BASE_SKILL
+    from perstack.journal.files import default_state_dir
+    from perstack.policy.decide import verdicts
+    from perstack.policy.validate import chosen_runtime
+    from perstack.sandbox.known_tools import known_tools
+    from perstack.sandbox.lease import WITHOUT_SERVER
+
+    known, runtime = known_tools(default_state_dir(os.environ)), chosen_runtime(loaded, registry)
+    policies, _ = verdicts(loaded, experts, registry=registry, runtime_spec=runtime, workspace=loaded.directory)
+    return {
+        f"{policy.expert}/{policy.skill}": known.of(policy)
+        for expert in policies.values()
+        for policy in expert.skills
+        if policy.skill != BASE_SKILL and policy.kind not in WITHOUT_SERVER
+    }
 
 
 def _finding_line(finding: Finding) -> str:

@@ -162,14 +162,25 @@ def model_url(text: str) -> str:
 
 def public_url(text: str) -> str:
     """An https URL whose host is no private address; names are checked again when they are resolved."""
+    from perstack_proxy.addresses import special_purpose
+
     https_url(text)
     host = (_split(text).hostname or "").removesuffix(".")
     address = _address(host)
-    if address is not None and not address.is_global:
-        raise ValueError("names a private or special address")
+    purpose = special_purpose(address) if address is not None else None
+    if purpose is not None:
+        raise ValueError(f"names an address that is not public: {purpose}")
     if host == "localhost" or host.endswith(".localhost"):
         raise ValueError("names this machine")
     return text
+
+
+def url_domain(url: str) -> str | None:
+    """The host of a URL as a domain pattern; None for an address."""
+    try:
+        return domain((_split(url).hostname or "").removesuffix("."), punycode=True)
+    except ValueError:
+        return None
 
 
 def _split(text: str) -> SplitResult:

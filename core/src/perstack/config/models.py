@@ -23,7 +23,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from perstack.config import grammar
+from perstack.config import grammar, headers
 from perstack.config.environment import ENV_FILES
 from perstack.skill_policy import Control, SkillKind
 from perstack.specs import Decision
@@ -38,6 +38,9 @@ TIMEOUT_MS = 300_000
 
 RUNTIME = "docker"
 """What a run wants when nobody names a runtime; nothing stands in for it when it is missing."""
+
+CALL_TIMEOUT_MS = 24 * 60 * 60 * 1000
+"""The longest time that a skill may take for one call: a day."""
 
 EXPERT_VERSION = "1.0.0"
 DESCRIPTION_CHARACTERS = 2048
@@ -145,11 +148,17 @@ class McpSkill(Skill):
     """A skill that offers its tools over MCP.
 
     Attributes:
+        timeout: Milliseconds for one call of a tool, or None for the default.
+        allow_sampling: Whether its server may ask the run's model, at the run's cost.
+        allow_elicitation: Whether its server may ask the person at the terminal.
         allow_punycode: Whether `allowed_domains` may hold names with ``xn--``, which can look like another name.
     """
 
     pick: Names = ()
     omit: Names = ()
+    timeout: Annotated[int, Field(ge=1, le=CALL_TIMEOUT_MS)] | None = None
+    allow_sampling: bool = False
+    allow_elicitation: bool = False
     allow_punycode: bool = False
     allowed_domains: Annotated[tuple[Domain, ...], Field(strict=False)] = ()
 
@@ -189,13 +198,37 @@ class StdioSkill(McpSkill):
         return self
 
 
-class SseSkill(McpSkill):
-    """An MCP server that runs elsewhere, reached over https."""
+class RemoteSkill(McpSkill):
+    """An MCP server that runs elsewhere, reached over https.
+
+    Attributes:
+        headers: Sent with every request, and to this host alone; ``$NAME`` stands for a variable.
+    """
+
+    endpoint: Annotated[str, Field(max_length=2048), AfterValidator(grammar.public_url)]
+    headers: dict[Word, Line] = {}
+
+    @field_validator("headers")
+    @classmethod
+    def _may_be_sent(cls, value: dict[str, str]) -> dict[str, str]:
+        headers.checked(value)
+        return value
+
+
+class HttpSkill(RemoteSkill):
+    """A remote server over Streamable HTTP."""
+
+    kind: ClassVar[SkillKind] = "mcpHttpSkill"
+
+    type: Literal["mcpHttpSkill"]
+
+
+class SseSkill(RemoteSkill):
+    """A remote server over HTTP with server-sent events, the transport that Streamable HTTP replaced."""
 
     kind: ClassVar[SkillKind] = "mcpSseSkill"
 
     type: Literal["mcpSseSkill"]
-    endpoint: Annotated[str, Field(max_length=2048), AfterValidator(grammar.public_url)]
 
 
 class InteractiveTool(Table):
@@ -225,7 +258,7 @@ class InteractiveSkill(Skill):
     tools: dict[Name, InteractiveTool]
 
 
-SkillConfig: TypeAlias = StdioSkill | SseSkill | InteractiveSkill
+SkillConfig: TypeAlias = StdioSkill | HttpSkill | SseSkill | InteractiveSkill
 
 
 class ExpertConfig(Table):

@@ -30,7 +30,7 @@ _NAMES = {str: "a string", bool: "a boolean", int: "a number", float: "a number"
 _SHOWN_CHARACTERS = 60
 
 _SKILLS: Mapping[str, type[BaseModel]] = {
-    skill.kind: skill for skill in (models.StdioSkill, models.SseSkill, models.InteractiveSkill)
+    skill.kind: skill for skill in (models.StdioSkill, models.HttpSkill, models.SseSkill, models.InteractiveSkill)
 }
 _SKILL_DEPTH = 4  # experts, its key, skills, its name; the next part of pydantic's location is the type
 

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 from perstack.engine.context import OpenTools, Tools
 from perstack.engine.recorder import Recorder
 from perstack.events import ReviewToolCall
+from perstack.journal.files import local_state_dir
 from perstack.launch.plan import RunPlan
 from perstack.policy.approvals import reviewers
 from perstack.policy.env import env_values
+from perstack.sandbox.known_tools import known_tools
 from perstack.sandbox.lease import LeaseContext, open_skills
 from perstack.tools.catalogue import Tool, Toolbox, toolbox
 from perstack.tools.dispatch import DispatchContext, Dispatcher, HasSession
@@ -63,6 +65,7 @@ def open_tools(plan: RunPlan, recorder: Recorder, runtime: Runtime, approver: Ap
             job_id=recorder.job_id,
             run_id=run_id,
             notify=recorder.notify,
+            known=known_tools(local_state_dir(plan.request.state_dir)),
         )
         env = {skill.skill: env_values(skill, plan.loaded.host_env) for skill in policy.skills}
         async with open_skills(policy.skills, env=env, context=lease) as skills:

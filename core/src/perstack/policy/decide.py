@@ -11,15 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from perstack.config import grammar, headers
 from perstack.config.environment import HostEnv
 from perstack.config.loading import Loaded
-from perstack.config.models import BASE_SKILL, ExpertConfig, McpSkill, SkillConfig, SseSkill, StdioSkill
+from perstack.config.models import BASE_SKILL, ExpertConfig, McpSkill, RemoteSkill, SkillConfig, StdioSkill
 from perstack.config.problems import suggestion
 from perstack.errors import ConfigError, ControlsMissing, PolicyError, Problem
 from perstack.policy import base_skill, commands, env, files
 from perstack.policy.egress import EgressVerdict, decide_egress
 from perstack.policy.limits import decide_limits, required_controls
-from perstack.skill_policy import BUILT_IN, Control, EgressGrant, Origin, SkillPolicy
+from perstack.skill_policy import BUILT_IN, Control, EgressGrant, HeaderGrant, Origin, SkillPolicy
 from perstack.specs import EgressTarget, EnvTarget, RuntimeSpec
 
 if TYPE_CHECKING:
@@ -201,18 +202,12 @@ class _Case:
         """The policy of one skill, and what of its wishes is not allowed."""
         origin = self._origin(expert, name)
         egress = self._egress(expert, name, skill)
+        if isinstance(skill, RemoteSkill):
+            return self._remote(expert, name, skill, egress)
         if not isinstance(skill, StdioSkill):
-            endpoint = skill.endpoint if isinstance(skill, SseSkill) else ""
-            policy = SkillPolicy(
-                expert=expert.key,
-                skill=name,
-                kind=skill.kind,
-                origin=origin,
-                endpoint=endpoint,
-                egress=egress.grants,
-            )
-            return policy, _located(expert, name, egress.problems)
-        variables = self._env(expert, name, skill, extra_env)
+            return SkillPolicy(expert=expert.key, skill=name, kind=skill.kind, origin=origin), ()
+        requests = self._requests(expert, name, skill, extra_env)
+        variables = self._env(expert, name, requests)
         settings = self.loaded.project.policy
         limits, too_much = decide_limits(skill.limits, settings.limits, self._origin(expert, name, "limits"))
         bundled = base_skill.is_bundled(name, skill)
@@ -229,10 +224,46 @@ class _Case:
             mounts=(files.workspace_mount(self.workspace),),
             limits=limits,
             required=required_controls(self.runtime.name, settings),
+            timeout=_seconds(skill),
+            lazy=skill.lazy_init and not bundled,
+            allow_sampling=skill.allow_sampling,
+            allow_elicitation=skill.allow_elicitation,
         )
         return policy, _located(expert, name, (*variables.problems, *egress.problems, *too_much))
 
-    def _env(self, expert: ExpertConfig, name: str, skill: StdioSkill, extra_env: Sequence[str]) -> env.EnvVerdict:
+    def _remote(
+        self, expert: ExpertConfig, name: str, skill: RemoteSkill, egress: EgressVerdict
+    ) -> tuple[SkillPolicy, tuple[Problem, ...]]:
+        """The policy of a skill that runs elsewhere. Only the variables that its headers name leave this machine."""
+        sent = [
+            HeaderGrant(name=header, template=template, origin=self._origin(expert, name, "headers", header))
+            for header, template in skill.headers.items()
+        ]
+        requests = [
+            env.Request(name=variable, source=variable, origin=header.origin, description=f"sent as {header.name}")
+            for header in sent
+            for variable in headers.variables(header.template)
+        ]
+        variables = self._env(expert, name, requests)
+        wanted = {request.name for request in requests}
+        policy = SkillPolicy(
+            expert=expert.key,
+            skill=name,
+            kind=skill.kind,
+            origin=self._origin(expert, name),
+            endpoint=skill.endpoint,
+            headers=tuple(sent),
+            env=tuple(grant for grant in variables.grants if grant.name in wanted),
+            egress=egress.grants,
+            timeout=_seconds(skill),
+            allow_sampling=skill.allow_sampling,
+            allow_elicitation=skill.allow_elicitation,
+        )
+        return policy, _located(expert, name, (*variables.problems, *egress.problems))
+
+    def _requests(
+        self, expert: ExpertConfig, name: str, skill: StdioSkill, extra_env: Sequence[str]
+    ) -> list[env.Request]:
         requests = [
             env.Request(
                 name=entry.name,
@@ -242,7 +273,9 @@ class _Case:
             )
             for position, entry in enumerate(skill.required_env)
         ]
-        requests += [env.Request(name=extra, source=extra, origin=Origin(source="--env")) for extra in extra_env]
+        return requests + [env.Request(name=extra, source=extra, origin=Origin(source="--env")) for extra in extra_env]
+
+    def _env(self, expert: ExpertConfig, name: str, requests: Sequence[env.Request]) -> env.EnvVerdict:
         target = EnvTarget(
             expert=expert.key, skill=name, requested=tuple(dict.fromkeys(request.name for request in requests))
         )
@@ -256,18 +289,24 @@ class _Case:
         )
 
     def _egress(self, expert: ExpertConfig, name: str, skill: SkillConfig) -> EgressVerdict:
-        domains = skill.allowed_domains if isinstance(skill, McpSkill) else ()
-        requested = [
-            EgressGrant(pattern=pattern, origin=self._origin(expert, name, "allowedDomains", position))
-            for position, pattern in enumerate(domains)
-        ]
-        target = EgressTarget(expert=expert.key, skill=name, requested=domains)
+        if isinstance(skill, RemoteSkill):
+            host = grammar.url_domain(skill.endpoint)
+            asked = [(host, self._origin(expert, name, "endpoint"))] if host else []
+        else:
+            domains = skill.allowed_domains if isinstance(skill, McpSkill) else ()
+            asked = [(each, self._origin(expert, name, "allowedDomains", at)) for at, each in enumerate(domains)]
+        requested = [EgressGrant(pattern=pattern, origin=origin) for pattern, origin in asked]
+        target = EgressTarget(expert=expert.key, skill=name, requested=tuple(pattern for pattern, _ in asked))
         return decide_egress(requested, rules=self.registry.egress_rules(target))
 
     def _origin(self, expert: ExpertConfig, name: str, *rest: str | int) -> Origin:
         if name not in expert.skills:
             return BUILT_IN
         return self.loaded.origins.at("experts", expert.key, "skills", name, *rest)
+
+
+def _seconds(skill: McpSkill) -> float | None:
+    return None if skill.timeout is None else skill.timeout / 1000
 
 
 def _located(expert: ExpertConfig, name: str, problems: Sequence[Problem]) -> tuple[Problem, ...]:

@@ -41,6 +41,7 @@ def _lines(policy: SkillPolicy) -> Iterator[tuple[str, str]]:
         yield "command", shlex.join(policy.argv)
     if policy.endpoint:
         yield "endpoint", policy.endpoint
+    yield from _manners(policy)
     if policy.image:
         yield "image", policy.image
     for grant in policy.env:
@@ -62,6 +63,23 @@ def _lines(policy: SkillPolicy) -> Iterator[tuple[str, str]]:
         yield "requires", ", ".join(control for control in CONTROLS if control in policy.required) or "nothing"
 
 
+def _manners(policy: SkillPolicy) -> Iterator[tuple[str, str]]:
+    for header in policy.headers:
+        yield "header", f"{header.name}: {header.template}  [{header.origin}]"
+    if policy.timeout is not None:
+        yield "timeout", f"{policy.timeout:g} s for one call"
+    if policy.lazy:
+        yield "start", "with its first call, once its tools are known"
+    if asks := asked_of(policy):
+        yield "asks", " and ".join(asks)
+
+
+def asked_of(policy: SkillPolicy) -> tuple[str, ...]:
+    """Whom the skill's server may ask back."""
+    asked = ((policy.allow_sampling, "the run's model"), (policy.allow_elicitation, "the person at the terminal"))
+    return tuple(who for allowed, who in asked if allowed)
+
+
 def _expert(expert: ExpertPolicy) -> JsonObject:
     return {
         "key": expert.key,
@@ -78,6 +96,10 @@ def _skill(policy: SkillPolicy) -> JsonObject:
         "origin": str(policy.origin),
         "argv": list(policy.argv),
         "endpoint": policy.endpoint,
+        "headers": {header.name: header.template for header in policy.headers},
+        "timeout": policy.timeout,
+        "lazy": policy.lazy,
+        "asks": list(asked_of(policy)),
         "image": policy.image,
         "env": [_env(grant) for grant in policy.env],
         "egress": [_egress(grant) for grant in policy.egress],

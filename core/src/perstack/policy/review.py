@@ -15,14 +15,17 @@ from typing import TYPE_CHECKING
 
 from perstack_proxy import patterns
 
+from perstack.config import headers
 from perstack.config.loading import Loaded
-from perstack.config.models import BASE_SKILL, ExpertConfig, McpSkill, RequiredEnv, SkillConfig, SseSkill, StdioSkill
+from perstack.config.models import BASE_SKILL, ExpertConfig, McpSkill, RemoteSkill, RequiredEnv, SkillConfig, StdioSkill
 from perstack.policy import base_skill, commands, env
 from perstack.policy.limits import LOCAL_RUNTIME
 from perstack.policy.packages import packages, program
 from perstack.skill_policy import Origin
+from perstack.tools.suspicion import suspicions
 
 if TYPE_CHECKING:
+    from perstack.protocols import SkillTool
     from perstack.specs import ProviderSpec
 
 
@@ -56,6 +59,11 @@ CODES: Mapping[str, Code] = {
         Code(code="NET004", summary="a wildcard covers a whole registry of names"),
         Code(code="NET005", summary="a name can look like another one"),
         Code(code="NET006", summary="a skill runs on another machine"),
+        Code(code="NET007", summary="a skill on another machine is sent a variable"),
+        Code(code="MCP001", summary="a server may ask the model"),
+        Code(code="MCP002", summary="a server may ask the person"),
+        Code(code="MCP003", summary="what a tool says of itself looks as if it was written to steer a model"),
+        Code(code="MCP004", summary="what a skill's tools say is not known before its first run", accept=False),
         Code(code="DEL001", summary="an Expert can delegate", accept=False),
         Code(code="LLM001", summary="the project says where the model provider's key goes"),
         Code(code="LLM002", summary="the project holds headers for the model provider, where secrets do not belong"),
@@ -105,6 +113,7 @@ def review(
     *,
     providers: Collection[ProviderSpec] = (),
     accepted: Collection[str] = (),
+    tools: Mapping[str, Sequence[SkillTool] | None] | None = None,
 ) -> tuple[Finding, ...]:
     """Every finding about these Experts and about the project, project first.
 
@@ -113,9 +122,10 @@ def review(
         experts: The Experts to look at, delegates included.
         providers: Installed model providers, whose keys are watched for.
         accepted: Ids that are accepted besides those of the user's own settings.
+        tools: What each skill offered when it last ran, by ``EXPERT/SKILL``; None for one that has not run yet.
     """
     known = {*accepted, *loaded.project.policy.accept}
-    case = _Case(loaded=loaded, keys=env.provider_keys(providers), asked=_asked(experts))
+    case = _Case(loaded=loaded, keys=env.provider_keys(providers), asked=_asked(experts), tools=tools or {})
     findings = [*case.project(), *(finding for expert in experts for finding in case.expert(expert))]
     return tuple(
         Finding(
@@ -147,6 +157,7 @@ class _Case:
     loaded: Loaded
     keys: Collection[str]
     asked: Mapping[str, Sequence[str]]
+    tools: Mapping[str, Sequence[SkillTool] | None]
 
     def project(self) -> Iterator[Finding]:
         """Findings that concern every Expert."""
@@ -183,10 +194,16 @@ class _Case:
                 yield from self._command(place, skill)
                 for position, entry in enumerate(skill.required_env):
                     yield from self._variable(place, entry, position)
-            if isinstance(skill, SseSkill):
-                yield place.finding("NET006", f"the skill runs at {skill.endpoint}", "endpoint")
+            if isinstance(skill, RemoteSkill):
+                yield from _remote(place, skill)
+            if isinstance(skill, McpSkill) and skill.allow_sampling:
+                yield place.finding("MCP001", "its server may ask the run's model, at your cost", "allowSampling")
+            if isinstance(skill, McpSkill) and skill.allow_elicitation:
+                yield place.finding("MCP002", "its server may ask the person at the terminal", "allowElicitation")
             if isinstance(skill, McpSkill):
                 yield from _domains(place, skill)
+            if place.where in self.tools:
+                yield from _words(place, self.tools[place.where])
 
     def _command(self, place: _Place, skill: StdioSkill) -> Iterator[Finding]:
         if base_skill.is_bundled(place.skill, skill):
@@ -256,6 +273,22 @@ class _Place:
         """A finding at a key of the skill's table."""
         origin = self.loaded.origins.at("experts", self.expert, "skills", self.skill, *path)
         return _finding(code, message, self.where, origin)
+
+
+def _remote(place: _Place, skill: RemoteSkill) -> Iterator[Finding]:
+    yield place.finding("NET006", f"the skill runs at {skill.endpoint}", "endpoint")
+    for name, template in skill.headers.items():
+        for variable in headers.variables(template):
+            yield place.finding("NET007", f"sends {variable} to {skill.endpoint} as {name}", "headers", name)
+
+
+def _words(place: _Place, tools: Sequence[SkillTool] | None) -> Iterator[Finding]:
+    """What the skill's tools say of themselves. A tool that changes what is odd about it is another finding."""
+    if tools is None:
+        yield place.finding("MCP004", "its tools are listed here once it has run")
+    for tool in tools or ():
+        for suspicion in suspicions(tool):
+            yield place.finding("MCP003", f"the tool {tool.name!r} {suspicion}")
 
 
 def _domains(place: _Place, skill: SkillConfig) -> Iterator[Finding]:

@@ -14,13 +14,16 @@ from perstack_proxy.sanitise import sanitise_line
 from perstack.background import background
 from perstack.errors import ControlsMissing, PerstackError, SkillError
 from perstack.protocols import ConnectRequest, SandboxRequest
+from perstack.sandbox.lazy import LazySession
 from perstack.sandbox.report import SkillReport
 from perstack.sandbox.stderr import pump
 
 if TYPE_CHECKING:
+    from anyio.abc import TaskGroup
     from anyio.streams.memory import MemoryObjectSendStream
 
-    from perstack.protocols import Runtime, Sandbox, SandboxProcess, SkillSession
+    from perstack.protocols import Complete, Elicit, Runtime, Sandbox, SandboxProcess, SkillSession
+    from perstack.sandbox.known_tools import KnownTools
     from perstack.skill_policy import SkillPolicy
     from perstack.specs import Notify, TransportSpec
 
@@ -45,6 +48,9 @@ class LeaseContext:
     Attributes:
         workspace: Host directory of the run, resolved.
         notify: Told what becomes of the skills.
+        known: Tools of skills that ran before; without it, lazy skills start at once.
+        elicit: The way from servers to the person, or None where there is none.
+        complete: The way from servers to the run's model, or None likewise.
     """
 
     runtime: Runtime
@@ -54,6 +60,9 @@ class LeaseContext:
     job_id: str
     run_id: str
     notify: Notify
+    known: KnownTools | None = None
+    elicit: Elicit | None = None
+    complete: Complete | None = None
 
 
 @dataclass(kw_only=True, slots=True)
@@ -84,7 +93,8 @@ async def open_skills(
     """Every skill of `policies` that has a server, connected, by name.
 
     They start at the same time. If one does not come up, the others are ended and its error is raised. A skill that
-    ends later is reported and its calls fail; the rest goes on.
+    ends later is reported and its calls fail; the rest goes on. A lazy skill whose tools are known starts with its
+    first call, and its failure is that call's.
 
     Args:
         policies: The decided policies of one Expert.
@@ -100,13 +110,35 @@ async def open_skills(
     arrived, arrivals = anyio.create_memory_object_stream[_Opening](len(served))
     openings = [_Opening(policy=policy, env=env.get(policy.skill, {}), arrived=arrived) for policy in served]
     async with arrived, arrivals, background() as tasks:
-        for opening in openings:
+        awaited = [opening for opening in openings if not _is_lazy(opening, context, tasks)]
+        for opening in awaited:
             tasks.start_soon(_hold, opening, context)
-        for _ in openings:
+        for _ in awaited:
             first = await arrivals.receive()
             if first.failure is not None:
                 raise first.failure
         yield {opening.policy.skill: opening.skill for opening in openings if opening.skill is not None}
+
+
+def _is_lazy(opening: _Opening, context: LeaseContext, tasks: TaskGroup) -> bool:
+    """Whether the skill was connected without being started."""
+    policy = opening.policy
+    tools = context.known.of(policy) if policy.lazy and context.known is not None else None
+    if tools is None:
+        return False
+
+    async def start() -> SkillSession:
+        late, arrivals = anyio.create_memory_object_stream[_Opening](1)
+        attempt = _Opening(policy=policy, env=opening.env, arrived=late)
+        with late, arrivals:
+            tasks.start_soon(_hold, attempt, context)
+            await arrivals.receive()
+        if attempt.skill is None:
+            raise attempt.failure or SkillError(f"Skill {policy.skill!r} did not start.")
+        return attempt.skill.session
+
+    opening.skill = ConnectedSkill(policy=policy, session=LazySession(policy.skill, tools, start))
+    return True
 
 
 async def _hold(opening: _Opening, context: LeaseContext) -> None:
@@ -156,12 +188,18 @@ async def _open(
         workspace=context.workspace,
         violation=report.violation,
         notice=report.notice,
+        env=opening.env,
+        access=report.access,
+        elicit=context.elicit,
+        complete=context.complete,
     )
     try:
         session = await stack.enter_async_context(transport.connect(connecting))
     except SkillError as error:
         raise await _explained(error, process, report) from error
     report.connected(session, sandbox)
+    if context.known is not None:
+        context.known.keep(policy, session.tools)
     return ConnectedSkill(policy=policy, session=session, sandbox=sandbox), process
 
 

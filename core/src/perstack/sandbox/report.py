@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypedDict
 from perstack_proxy.sanitise import sanitise_line
 
 from perstack.events import (
+    ProxyAccess,
     SkillConnected,
     SkillDisconnected,
     SkillNotice,
@@ -20,7 +21,7 @@ from perstack.ids import new_id
 from perstack.sandbox.throttle import Throttle
 
 if TYPE_CHECKING:
-    from perstack.protocols import Sandbox, SkillSession
+    from perstack.protocols import Access, Sandbox, SkillSession
     from perstack.skill_policy import SkillPolicy
     from perstack.specs import Notify
 
@@ -92,6 +93,18 @@ class SkillReport:
     def violation(self, text: str) -> None:
         """The server broke the protocol."""
         self._notify(SkillViolation(**self._stamp(), message=text))
+
+    def access(self, access: Access) -> None:
+        """Perstack connected to the skill's server, or refused to."""
+        self._notify(
+            ProxyAccess(
+                **self._stamp(),
+                action="allowed" if access.allowed else "blocked",
+                domain=access.domain,
+                port=access.port,
+                reason=access.reason,
+            )
+        )
 
     def disconnected(self, reason: str) -> None:
         """The sandbox is closed; said only of a skill whose start was reported."""

@@ -6,12 +6,13 @@ flight is taken, once. The rest is dropped and reported, and a server that goes 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, TypeAlias, Union
 
 import anyio
 from anyio.lowlevel import checkpoint
 from perstack_proxy.jsonrpc import (
+    INVALID_PARAMS,
     METHOD_NOT_FOUND,
     ErrorObject,
     LineSplitter,
@@ -20,6 +21,7 @@ from perstack_proxy.jsonrpc import (
     MessageError,
     Notification,
     Request,
+    RequestId,
     Response,
     decode,
     encode,
@@ -41,7 +43,8 @@ MAX_QUEUED = 8192
 EXCERPT_CHARACTERS = 200
 
 Params: TypeAlias = dict[str, object]
-RequestHandler: TypeAlias = Callable[[str], Params]
+RequestHandler: TypeAlias = Callable[[str, Params], Union[Params, "Awaitable[Mapping[str, object]]"]]
+"""The answer to a request of the server, or its promise where somebody has to be asked."""
 NotificationHandler: TypeAlias = Callable[[str, Params], None]
 
 
@@ -59,6 +62,10 @@ class Refused(Exception):
 
 class UnknownMethod(Exception):
     """A request of the server that is not served here."""
+
+
+class Unanswerable(Exception):
+    """A request of the server that is served here and has no answer; the text says why."""
 
 
 class _Pending:
@@ -106,6 +113,7 @@ class Connection:
     async def run(self) -> None:
         """Read and write until the server closes its output, breaks the protocol too often, or this is cancelled."""
         async with anyio.create_task_group() as tasks:
+            self._tasks = tasks
             tasks.start_soon(self._write_all)
             try:
                 await self._read_all()
@@ -231,11 +239,22 @@ class Connection:
 
     def _take_request(self, request: Request) -> None:
         try:
-            self._post(Response(request.id, self._on_request(request.method)))
+            answer = self._on_request(request.method, request.params)
+            if isinstance(answer, dict):
+                self._post(Response(request.id, answer))
+            else:
+                self._tasks.start_soon(self._answer, request.id, answer)
         except UnknownMethod:
             method = sanitise_line(request.method, limit=EXCERPT_CHARACTERS)
             self.violation(f"a request that perstack does not serve was refused: {method}")
             self._post(Response(request.id, error=ErrorObject(METHOD_NOT_FOUND, "Not offered by this client.")))
+
+    async def _answer(self, ident: RequestId, answer: Awaitable[Mapping[str, object]]) -> None:
+        try:
+            response = Response(ident, dict(await answer))
+        except Unanswerable as error:
+            response = Response(ident, error=ErrorObject(INVALID_PARAMS, f"Not answered: {error}."))
+        self._post(response)
 
     # --- writing ------------------------------------------------------------------------------------------------------
 

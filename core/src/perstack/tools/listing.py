@@ -10,7 +10,7 @@ from perstack_proxy.sanitise import sanitise_line
 from perstack.protocols import SkillTool
 
 if TYPE_CHECKING:
-    from perstack.tools.connection import Connection, Params
+    from collections.abc import Awaitable, Callable, Mapping
 
 MAX_PAGES = 100
 MAX_TOOLS = 1000
@@ -27,19 +27,25 @@ class ListingError(Exception):
     """What the server said of itself breaks a bound; the text completes "it did not connect: …"."""
 
 
-async def list_tools(connection: Connection, *, timeout: float) -> tuple[SkillTool, ...]:
+async def list_tools(
+    page_at: Callable[[str | None], Awaitable[Mapping[str, object]]], *, violation: Callable[[str], None]
+) -> tuple[SkillTool, ...]:
     """Every tool that the server offers; a tool that breaks a bound is left out and reported.
+
+    Args:
+        page_at: Asks for the page at a cursor, or for the first one.
+        violation: Told of each tool that is left out.
 
     Raises:
         ListingError: The list has no end, or more than `MAX_TOOLS` tools.
-        TimeoutError, Refused, ToolError: As of a request.
+        Exception: Whatever `page_at` raises.
     """
     tools: dict[str, SkillTool] = {}
     cursor: str | None = None
     seen: set[str] = set()
     for _ in range(MAX_PAGES):
-        page = await connection.request("tools/list", {"cursor": cursor} if cursor else {}, timeout=timeout)
-        _add_page(page, tools, connection)
+        page = await page_at(cursor)
+        _add_page(page, tools, violation)
         cursor = _next_cursor(page, seen)
         if cursor is None:
             return tuple(tools.values())
@@ -47,7 +53,7 @@ async def list_tools(connection: Connection, *, timeout: float) -> tuple[SkillTo
     raise ListingError(f"its list of tools has more than {MAX_PAGES} pages")
 
 
-def _add_page(page: Params, tools: dict[str, SkillTool], connection: Connection) -> None:
+def _add_page(page: Mapping[str, object], tools: dict[str, SkillTool], violation: Callable[[str], None]) -> None:
     entries = page.get("tools")
     if not isinstance(entries, list):
         raise ListingError("its list of tools is not a list")
@@ -56,9 +62,9 @@ def _add_page(page: Params, tools: dict[str, SkillTool], connection: Connection)
     for entry in entries:
         tool = _tool(entry)
         if isinstance(tool, str):
-            connection.violation(f"a tool was left out: {tool}")
+            violation(f"a tool was left out: {tool}")
         elif tool.name in tools:
-            connection.violation(f"a second tool named {_shown(tool.name)} was left out")
+            violation(f"a second tool named {_shown(tool.name)} was left out")
         else:
             tools[tool.name] = tool
 
@@ -74,10 +80,13 @@ def _tool(entry: object) -> SkillTool | str:
         return f"{_shown(name)} has a description of more than {DESCRIPTION_CHARACTERS} characters"
     if not isinstance(schema, dict) or len(json.dumps(schema)) > SCHEMA_CHARACTERS:
         return f"{_shown(name)} has no input schema, or one of more than {SCHEMA_CHARACTERS} characters"
-    return SkillTool(name=name, description=description, input_schema=schema)
+    output = entry.get("outputSchema")
+    if output is not None and (not isinstance(output, dict) or len(json.dumps(output)) > SCHEMA_CHARACTERS):
+        return f"{_shown(name)} has an output schema that is none, or one of more than {SCHEMA_CHARACTERS} characters"
+    return SkillTool(name=name, description=description, input_schema=schema, output_schema=output)
 
 
-def _next_cursor(page: Params, seen: set[str]) -> str | None:
+def _next_cursor(page: Mapping[str, object], seen: set[str]) -> str | None:
     cursor = page.get("nextCursor")
     if cursor is None:
         return None

@@ -17,10 +17,11 @@ from perstack.background import background
 from perstack.errors import SkillError, ToolError
 from perstack.tools.connection import Connection, Params, Refused, UnknownMethod
 from perstack.tools.listing import ListingError, list_tools
+from perstack.tools.questions import Answers
 from perstack.tools.results import to_outcome
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
     from perstack.messages import JsonObject
     from perstack.protocols import CallOutcome, ConnectRequest, SandboxProcess, SkillTool
@@ -72,6 +73,7 @@ class StdioSession:
         self._notice: Callable[[str], None] = request.notice
         self._changed = anyio.Event()
         self._calls = 0
+        self._answers = Answers(request)
         self.connection = Connection(
             process,
             violation=request.violation,
@@ -88,7 +90,7 @@ class StdioSession:
             "initialize",
             {
                 "protocolVersion": PROTOCOL_VERSIONS[0],
-                "capabilities": {"roots": {}},
+                "capabilities": {"roots": {}, **{method.partition("/")[0]: {} for method in self._answers.offered}},
                 "clientInfo": {"name": "perstack", "version": __version__},
             },
             timeout=timeout,
@@ -101,7 +103,7 @@ class StdioSession:
         self.connection.notify("notifications/initialized")
         capabilities = hello.get("capabilities")
         if isinstance(capabilities, dict) and "tools" in capabilities:
-            self.tools = await list_tools(self.connection, timeout=timeout)
+            self.tools = await self._listed(timeout)
 
     async def call(self, name: str, args: JsonObject, *, timeout: float) -> CallOutcome:
         """Call a tool by the server's own name for it."""
@@ -123,18 +125,26 @@ class StdioSession:
             await self._changed.wait()
             self._changed = anyio.Event()
             try:
-                self.tools = await list_tools(self.connection, timeout=HANDSHAKE_SECONDS)
+                self.tools = await self._listed(HANDSHAKE_SECONDS)
             except (TimeoutError, ToolError, Refused, ListingError) as error:
                 self.connection.violation(f"its changed tool list could not be read: {error}")
             else:
                 self._notice("the server changed its list of tools")
 
-    def _serve(self, method: str) -> Params:
-        """The answer to a server's request. Sampling and elicitation are not offered, so they are refused."""
+    async def _listed(self, timeout: float) -> tuple[SkillTool, ...]:
+        async def page_at(cursor: str | None) -> Params:
+            return await self.connection.request("tools/list", {"cursor": cursor} if cursor else {}, timeout=timeout)
+
+        return await list_tools(page_at, violation=self.connection.violation)
+
+    def _serve(self, method: str, params: Params) -> Params | Awaitable[Mapping[str, object]]:
+        """The answer to a server's request. What its skill's table does not allow was not offered, and is refused."""
         if method == "ping":
             return {}
         if method == "roots/list":
             return {"roots": [{"uri": self._workspace.as_uri(), "name": self._workspace.name}]}
+        if method in self._answers.offered:
+            return self._answers.answer(method, params)
         raise UnknownMethod(method)
 
     def _hear(self, method: str, params: Params) -> None:
