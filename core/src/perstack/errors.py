@@ -20,6 +20,7 @@
     │   └── SandboxTimeout        2   also a TimeoutError
     ├── SkillError                2   a skill did not start or broke its protocol
     ├── ToolError                 2   one call failed; the model sees the message
+    ├── OutputLost                2   standard output or standard error cannot be written
     └── ProviderError             2   the model's server refused or failed; may be retryable
 
 A command's non-zero exit, a tool's own failure and a denied call are results, not exceptions.
@@ -175,6 +176,10 @@ class SkillError(PerstackError):
 
 class ToolError(PerstackError):
     """One tool call failed; the message is written for the model to read."""
+
+
+class OutputLost(PerstackError):
+    """Standard output or standard error cannot be written any more; what was running stopped, and can go on."""
 
 
 class ProviderError(PerstackError):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from perstack_proxy.sanitise import sanitise, sanitise_line
 
-from perstack.errors import ConfigError, ExitCode, PerstackError
+from perstack.errors import ConfigError, ExitCode, OutputLost, PerstackError
 
 if TYPE_CHECKING:
     from perstack.plugins.registry import Registry
@@ -32,11 +33,25 @@ def report(error: BaseException, *, registry: Registry | None = None) -> int:
     if any(isinstance(leaf, KeyboardInterrupt) for leaf in leaves):
         return ExitCode.INTERRUPTED
     code = ExitCode.COMPLETED
+    if any(isinstance(leaf, OSError | OutputLost) for leaf in leaves):
+        leaves = _without_lost_output(leaves)
     for leaf in leaves:
-        for line in _lines(leaf, registry):
-            print(line, file=sys.stderr)
+        with suppress(OSError):  # standard error may be what is broken; the exit code still says it
+            print("\n".join(_lines(leaf, registry)), file=sys.stderr, flush=True)
         code = max(code, leaf.exit_code if isinstance(leaf, PerstackError) else ExitCode.FAILED)
     return code
+
+
+def _without_lost_output(leaves: list[BaseException]) -> list[BaseException]:
+    """`leaves`, where those that only say that standard output cannot be written are one in words."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError) as error:
+        _silence_stdout()
+        if not any(isinstance(leaf, OutputLost) for leaf in leaves):
+            lost = OutputLost(f"Standard output could not be written: {getattr(error, 'strerror', '') or error}.")
+            return [lost, *(leaf for leaf in leaves if not isinstance(leaf, OSError))]
+    return leaves
 
 
 def warn(lines: Iterable[str]) -> None:

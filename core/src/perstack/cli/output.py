@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
+
+from perstack.errors import OutputLost
 
 if TYPE_CHECKING:
     from perstack.events import Event
@@ -33,6 +37,43 @@ class RunOutput(Protocol):
     def close(self) -> None:
         """Leave the terminal as it was. Calling it again is harmless."""
         ...
+
+
+class WhileShown:
+    """Shows events for as long as they can be shown; when they cannot, the job stops in good order.
+
+    Attributes:
+        lost: Why nothing is shown any more, such as a reader that went away or a full disk.
+    """
+
+    def __init__(self, show: Callable[[Event, bytes], None]) -> None:
+        self._show = show
+        self.lost: OSError | None = None
+
+    def __call__(self, event: Event, data: bytes, /) -> None:
+        """Show one event, which is in the journal already."""
+        if self.lost is not None:
+            return
+        try:
+            self._show(event, data)
+        except OSError as error:
+            self.lost = error
+            signal.raise_signal(signal.SIGTERM)  # the way of every stop from outside: cancelled, with a checkpoint
+
+    def check(self) -> None:
+        """Everything was shown.
+
+        Raises:
+            BrokenPipeError: The reader went away.
+            OutputLost: Something else was the matter.
+        """
+        if isinstance(self.lost, BrokenPipeError):
+            raise self.lost
+        if self.lost is not None:
+            raise OutputLost(
+                f"Events could not be written any more, so the job was stopped: {self.lost.strerror or self.lost}.",
+                hint="Go on with --continue, and with room for the output.",
+            ) from self.lost
 
 
 class JsonLines:

@@ -148,16 +148,18 @@ def _overrides(args: argparse.Namespace) -> dict[str, JsonValue]:
 def _perform(plan: RunPlan, args: argparse.Namespace) -> int:
     import anyio
 
-    from perstack.cli.output import JsonLines, Words
+    from perstack.cli.output import JsonLines, WhileShown, Words
     from perstack.cli.person import Approvals, Questions
     from perstack.engine.context import nobody_answers
     from perstack.engine.outcome import exit_code
     from perstack.journal.approvals import StandingApprovals
     from perstack.journal.files import local_state_dir
     from perstack.launch.session import Ended, Person, run_job
+    from perstack.launch.signals import Interrupted
 
     lines = args.output == "jsonl" or (args.output == "auto" and not sys.stdout.isatty())
     output: RunOutput = JsonLines() if lines else Words(args.expert)
+    show = WhileShown(output.event)
 
     async def main() -> Ended:
         from perstack.background import background
@@ -170,13 +172,17 @@ def _perform(plan: RunPlan, args: argparse.Namespace) -> int:
                 approve=Approvals(plan.request.approve, standing=standing, pause=output.pause),
                 answer=nobody_answers if lines else Questions(output.pause),
             )
-            return await run_job(plan, watchers=[output.event], person=person)
+            return await run_job(plan, watchers=[show], person=person)
         raise AssertionError("the block above returns or raises")
 
     try:
         ended = anyio.run(main)
+    except Interrupted:
+        show.check()
+        raise
     finally:
         output.close()
+    show.check()
     output.end(ended)
     _tell([f"Journal of job {ended.job_id} ends at {ended.head}"])
     return exit_code(ended.run)
