@@ -14,10 +14,10 @@ BREAKS = ("\n", "\r", "\u2028", "\u2029", "\x85", "\x0b")
 INVISIBLE = ("\0", "\x1b[2J", "\x7f", "\x9b", "\u200b", "\u202e", "\u2066", "\ufeff", "\U000e0041", "\ud800")
 META = ('"', "'", "${HOME}", "$(id)", "`id`", "#", ": ", "|", ",", "=", "../..", " ")
 
-PROSE = {"description", "instruction", "rule", "args"}
+PROSE = {"description", "instruction", "rule", "args", "reason"}
 """Texts that go to the model, and arguments that go to a process as they are: lines may end in them."""
 FREE = {*PROSE, "model", "envPath", "perstackBaseSkillCommand", "packageName", "command", "providerName", "runtime"}
-FREE |= {"pick", "omit", "allow", "block", "accept", "headers", "plugins.require"}
+FREE |= {"skill", "tool", "pick", "omit", "allow", "block", "accept", "headers", "plugins.require"}
 """Texts that are passed on whole, never as part of another text, so that no visible character is special in them."""
 
 
@@ -59,7 +59,7 @@ def refuses(value: object) -> bool:
     return False
 
 
-PATHS = [path for path in strings(WHOLE) if path[-1] != "type"]
+PATHS = [path for path in strings(WHOLE) if path[-1] not in {"type", "decision"}]
 
 
 def test_the_configuration_that_is_varied_is_sound_and_has_every_string_field() -> None:
@@ -67,10 +67,10 @@ def test_the_configuration_that_is_varied_is_sound_and_has_every_string_field() 
     known = {name for path in PATHS for name in path if isinstance(name, str)}
     tables = (models.Project, models.ExpertConfig, models.StdioSkill, models.SseSkill, models.RequiredEnv)
     fields = {info.alias or name for table in tables for name, info in table.model_fields.items()}
-    numbers = {"reasoningBudget", "maxSteps", "maxRetries", "timeout", "lazyInit", "allowPunycode", "type", "files", "bounds"}
-    numbers |= {"allowSampling", "allowElicitation"}
+    numbers = {"reasoningBudget", "maxSteps", "maxTokens", "maxDuration", "maxRetries", "timeout"}
+    others = {"lazyInit", "allowPunycode", "allowSampling", "allowElicitation", "type", "files", "bounds"}
     unread = {"minRuntimeVersion", "providerTools", "providerSkills", "providerToolOptions"}
-    assert fields - known - numbers - unread == set()
+    assert fields - known - numbers - others - unread == set()
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: ".".join(map(str, path)))

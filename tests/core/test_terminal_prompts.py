@@ -68,14 +68,14 @@ def shown(leader: int, until: bytes) -> bytes:
 )
 def test_a_person_answers_with_a_word_and_nothing_means_no(typed, answer):
     with asking() as (leader, process):
-        shown(leader, b"[a]lways: ")
+        shown(leader, b"[a]lways yes: ")
         os.write(leader, typed)
         assert process.communicate(timeout=30)[0].decode().split() == [answer]
 
 
 def test_AO2_a_question_shows_what_will_happen_without_terminal_commands():
     with asking() as (leader, process):
-        seen = shown(leader, b"[a]lways: ")
+        seen = shown(leader, b"[a]lways yes: ")
         os.write(leader, b"n\n")
         assert process.communicate(timeout=30)[0].strip() == b"no"
     assert b"\x1b" not in seen
@@ -85,18 +85,18 @@ def test_AO2_a_question_shows_what_will_happen_without_terminal_commands():
 
 def test_what_was_typed_or_pasted_before_the_question_is_no_answer():
     with asking(questions=2) as (leader, process):
-        shown(leader, b"[a]lways: ")
+        shown(leader, b"[a]lways yes: ")
         os.write(leader, b"n\ny\n")
-        shown(leader, b"[a]lways: ")
+        shown(leader, b"[a]lways yes: ")
         os.write(leader, b"always\n")
         assert process.communicate(timeout=30)[0].decode().split() == ["no", "always"]
 
 
 def test_another_word_asks_again():
     with asking() as (leader, process):
-        shown(leader, b"[a]lways: ")
+        shown(leader, b"[a]lways yes: ")
         os.write(leader, b"maybe\n")
-        shown(leader, b"[a]lways: ")
+        shown(leader, b"[a]lways yes: ")
         os.write(leader, b"yes\n")
         assert process.communicate(timeout=30)[0].strip() == b"once"
 

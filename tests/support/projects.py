@@ -28,6 +28,7 @@ WHOLE = {
     "perstackApiBaseUrl": "https://api.example",
     "perstackBaseSkillCommand": ["command"],
     "plugins": {"allow": ["a"], "block": ["b"], "require": ["c"]},
+    "approvals": [{"decision": "ask", "skill": "s", "tool": "t", "args": {"command": "c"}, "reason": "r"}],
     "policy": {"require": ["env"], "relax": ["env"], "allowProviderKeys": ["K"], "accept": ["X"]},
     "experts": {
         "e": {
