@@ -89,7 +89,10 @@ def _download(platform: str, target: Path) -> None:
         pins.flush()
         command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:"]
         command += ["--require-hashes", "--python-version=3.11", f"--platform={platform}"]
-        command += [f"--platform={platform.replace('_2_28', '_2_17')}", f"--platform={platform.replace('manylinux_2_28', 'manylinux2014')}"]
+        command += [
+            f"--platform={platform.replace('_2_28', '_2_17')}",
+            f"--platform={platform.replace('manylinux_2_28', 'manylinux2014')}",
+        ]
         done = subprocess.run(
             [*command, "-r", pins.name, "-d", str(target)],
             capture_output=True,

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 NO_ENFORCEMENT_IN = 2**62
 """Version 1 of control groups shows a limit that is not set as a number near 2**63."""
-KERNEL_FILE_SYSTEMS = frozenset({"proc", "sysfs", "tmpfs", "devtmpfs", "devpts", "mqueue", "cgroup", "cgroup2", "overlay"})
+KERNEL_FILE_SYSTEMS = frozenset(
+    {"proc", "sysfs", "tmpfs", "devtmpfs", "devpts", "mqueue", "cgroup", "cgroup2", "overlay"}
+)
 ENGINE_FILES = frozenset({"/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/run/.containerenv", "/run/secrets"})
 ENGINE_VARIABLES = frozenset({"HOSTNAME", "TERM", "container", "LC_CTYPE", *BASELINE_ENV})
 """What engines and images set for the first process; it passes none of it on."""
@@ -71,7 +73,7 @@ def _only_our_mounts(spec: ContainerSpec, facts: JsonObject) -> bool:
     ours = {bind.target for bind in spec.binds}
     rows = [row for row in _list(facts.get("mounts")) if isinstance(row, list)]
     for target, kind, _ in rows:
-        if kind not in KERNEL_FILE_SYSTEMS and target not in ours | ENGINE_FILES:
+        if kind not in KERNEL_FILE_SYSTEMS and target not in ours | ENGINE_FILES | {"/"}:
             return False
     return all({"nosuid", "nodev"} <= _options(facts, target) for target in TMPFS) and bool(rows)
 

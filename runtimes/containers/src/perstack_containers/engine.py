@@ -121,9 +121,7 @@ class ContainerEngine(Protocol):
 class ImageStore(Protocol):
     """Images of one engine; an SDK does the work."""
 
-    def build(
-        self, context: bytes, *, tag: str, args: Mapping[str, str], labels: Mapping[str, str]
-    ) -> Iterator[str]:
+    def build(self, context: bytes, *, tag: str, args: Mapping[str, str], labels: Mapping[str, str]) -> Iterator[str]:
         """The engine's lines while it makes an image from a tar archive; the image is there when they end."""
         ...
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+from collections.abc import Mapping
 from urllib.parse import urlencode
 
 SECONDS = 60.0
@@ -59,7 +60,7 @@ def call(
         response = connection.getresponse()
         data = response.read()
     except (OSError, http.client.HTTPException) as error:
-        raise EngineFailure(f"the engine at {path} did not answer: {error or type(error).__name__}") from error
+        raise EngineFailure(f"the engine at {path} did not answer: {str(error) or type(error).__name__}") from error
     finally:
         connection.close()
     if response.status >= 400:
@@ -111,9 +112,7 @@ def containers(socket_path: str, labels: Mapping[str, str]) -> list[tuple[str, d
 def remove(socket_path: str, container: str) -> None:
     """The container is gone, or is being removed by someone else."""
     try:
-        call(
-            socket_path, "DELETE", f"/containers/{container}", query={"force": "1", "v": "1"}, seconds=REMOVE_SECONDS
-        )
+        call(socket_path, "DELETE", f"/containers/{container}", query={"force": "1", "v": "1"}, seconds=REMOVE_SECONDS)
     except EngineFailure as error:
         if error.status not in {404, 409}:
             raise

@@ -1,4 +1,4 @@
-"""Sandbox images: named by the hash of all that decides their content, built on first use, checked before each start."""
+"""Sandbox images: named by the hash of what decides their content, built on first use, checked before each start."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, TypeAlias
 
 from perstack.errors import PolicyError, SandboxUnavailable
 
@@ -16,13 +16,13 @@ from perstack_containers.labels import IMAGE
 
 if TYPE_CHECKING:
     from perstack_containers.engine import ContainerEngine, Image, ImageStore
+    from perstack_containers.report import Stage
 
 REPOSITORY = "perstack-sandbox"
 DEFAULT_BASE = "debian:bookworm-slim"
 LAST_LINES = 15
 
-Stage = Literal["building", "complete", "error"]
-Progress = Callable[[Stage, str], None]
+Progress: TypeAlias = "Callable[[Stage, str], None]"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -156,9 +156,10 @@ def wake_on_children() -> int:
 
 def start(order: Json) -> int | None:
     """The process id of the skill; None when it could not be started, which perstack was told."""
-    argv, env, cwd = order["argv"], order["env"], str(order["cwd"])
-    assert isinstance(argv, list)
-    assert isinstance(env, dict)
+    argv, env, cwd = order["argv"], order["env"], order["cwd"]
+    if not (isinstance(argv, list) and isinstance(env, dict) and isinstance(cwd, str)):
+        tell({"failed": "it was given no command"})
+        return None
     os.chdir(cwd)
     path = shutil.which(argv[0], path=env.get("PATH", os.defpath))
     if path is None:
@@ -169,7 +170,7 @@ def start(order: Json) -> int | None:
     try:
         return os.posix_spawn(os.path.abspath(path), argv, env, setsid=True, setsigmask=(), setsigdef=ignored)
     except OSError as error:
-        print(f"perstack: {argv[0]!r} could not be started: {error}", file=sys.stderr, flush=True)
+        os.write(2, f"perstack: {argv[0]!r} could not be started: {error}\n".encode())
         return None
 
 

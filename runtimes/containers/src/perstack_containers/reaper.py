@@ -50,9 +50,7 @@ def start_service(command: list[str], environment: dict[str, str]) -> subprocess
     if not command:
         return None
     quiet = subprocess.DEVNULL
-    return subprocess.Popen(
-        command, env=environment, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True
-    )
+    return subprocess.Popen(command, env=environment, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True)
 
 
 def end_service(service: subprocess.Popen[bytes]) -> None:
@@ -84,9 +82,8 @@ def clean(plan: dict[str, object]) -> None:
     from perstack_containers import http
 
     socket_path, labels, directories = plan["socket"], plan["labels"], plan["directories"]
-    assert isinstance(socket_path, str)
-    assert isinstance(labels, dict)
-    assert isinstance(directories, list)
+    if not (isinstance(socket_path, str) and isinstance(labels, dict) and isinstance(directories, list)):
+        raise TypeError("the reaper was given no plan")
     started = quiet = time.monotonic()
     while time.monotonic() - started < CLEAN_SECONDS and time.monotonic() - quiet < QUIET_SECONDS:
         with suppress(http.EngineFailure):

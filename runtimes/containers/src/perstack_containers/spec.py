@@ -139,7 +139,14 @@ def ulimits() -> dict[str, int]:
 
     The kernel counts processes by user, over all sandboxes of that user, so that limit is no more than a backstop.
     """
-    return {"nproc": USERS_PROCESSES, "nofile": OPEN_FILES, "core": 0, "fsize": FILE_BYTES, "msgqueue": 0, "memlock": 64 * KIB}
+    return {
+        "nproc": USERS_PROCESSES,
+        "nofile": OPEN_FILES,
+        "core": 0,
+        "fsize": FILE_BYTES,
+        "msgqueue": 0,
+        "memlock": 64 * KIB,
+    }
 
 
 def _ulimit(name: str, value: int) -> JsonValue:

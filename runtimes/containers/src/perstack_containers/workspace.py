@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,12 +15,12 @@ from perstack.errors import PolicyError
 from perstack_containers.spec import WORKSPACE, Bind
 
 SYSTEM_DIRECTORIES = tuple(
-    map(
-        Path,
-        ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/run", "/sbin", "/sys", "/usr", "/var/run")
-        + ("/var/lib/docker", "/var/lib/containers", "/System", "/Library", "/private/etc"),
+    Path(name)
+    for name in (
+        "/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/run", "/sbin", "/sys", "/usr", "/var/run",
+        "/var/lib/docker", "/var/lib/containers", "/System", "/Library", "/private/etc",
     )
-)
+)  # fmt: skip
 """Neither these nor anything below them."""
 SHARED_DIRECTORIES = tuple(map(Path, ("/tmp", "/var/tmp", "/home", "/Users", "/var", "/opt", "/srv", "/mnt", "/media")))  # noqa: S108
 """Not these themselves; a directory below them may be someone's project."""
@@ -162,7 +163,7 @@ def binds(workspace: Path, found: Guarded, *, read_only: bool, empty: Path) -> t
         # A mount point cannot be renamed: nobody moves .git away and puts another one in its place.
         mounts.append(Bind(source=str(workspace / ".git"), target=f"{WORKSPACE}/.git", read_only=read_only))
     for relative in found.controls:
-        mounts.append(Bind(source=str(workspace / relative), target=f"{WORKSPACE}/{relative}", read_only=True))
+        mounts += [Bind(source=str(workspace / relative), target=f"{WORKSPACE}/{relative}", read_only=True)]
     for relative in found.secrets:
         path = workspace / relative
         if path.is_symlink():
@@ -172,7 +173,14 @@ def binds(workspace: Path, found: Guarded, *, read_only: bool, empty: Path) -> t
     return tuple(mounts)
 
 
-def new_controls(workspace: Path, before: Guarded) -> tuple[str, ...]:
-    """Control files that were not there before and are there now."""
-    now = [relative for relative in CONTROL_FILES if os.path.lexists(workspace / relative)]
-    return tuple(relative for relative in now if relative not in before.controls)
+def quarantine(workspace: Path, before: Guarded, place: Path) -> tuple[str, ...]:
+    """Control files that were not there before are moved to `place`; returns their paths in the workspace."""
+    new = [
+        relative
+        for relative in CONTROL_FILES
+        if relative not in before.controls and os.path.lexists(workspace / relative)
+    ]
+    for relative in new:
+        place.mkdir(parents=True, exist_ok=True, mode=0o700)
+        shutil.move(workspace / relative, place / relative.replace("/", "+"))
+    return tuple(new)

@@ -88,5 +88,5 @@ def _hint(path: str) -> str:
 
 
 def _version(text: str) -> tuple[int, ...]:
-    parts = text.split("+")[0].split("-")[0].split(".")
+    parts = text.partition("+")[0].partition("-")[0].split(".")
     return tuple(int(part) for part in parts[:2] if part.isdecimal())

@@ -22,9 +22,7 @@ class DockerImages:
     def __init__(self, socket_path: str) -> None:
         self._url = f"unix://{socket_path}"
 
-    def build(
-        self, context: bytes, *, tag: str, args: Mapping[str, str], labels: Mapping[str, str]
-    ) -> Iterator[str]:
+    def build(self, context: bytes, *, tag: str, args: Mapping[str, str], labels: Mapping[str, str]) -> Iterator[str]:
         """The engine's lines while it makes an image."""
         with self._client() as client:
             answers = client.build(

@@ -15,7 +15,8 @@ from perstack.errors import Problem
 from perstack_containers.api import ApiEngine
 from perstack_containers.engine import Dialect
 from perstack_containers.http import EngineFailure
-from perstack_containers.runtime import Host, Service
+from perstack_containers.place import Service
+from perstack_containers.runtime import Host
 
 if TYPE_CHECKING:
     from perstack_containers.engine import ImageStore
@@ -77,9 +78,7 @@ def _images(path: str) -> ImageStore:
     return PodmanImages(path)
 
 
-def problems(
-    engine: ApiEngine, asked: str, environ: Mapping[str, str], *, private: bool
-) -> tuple[Problem, ...]:
+def problems(engine: ApiEngine, asked: str, environ: Mapping[str, str], *, private: bool) -> tuple[Problem, ...]:
     """What stands in the way, each with what to do."""
     if asked and not asked.startswith("unix://"):
         return (
@@ -133,4 +132,4 @@ def _asked_command(environ: Mapping[str, str]) -> tuple[str, bool]:
 
 
 def _version(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split("-")[0].split(".")[:2] if part.isdecimal())
+    return tuple(int(part) for part in text.split("-", maxsplit=1)[0].split(".")[:2] if part.isdecimal())

@@ -22,9 +22,7 @@ class PodmanImages:
     def __init__(self, socket_path: str) -> None:
         self._url = f"unix://{socket_path}"
 
-    def build(
-        self, context: bytes, *, tag: str, args: Mapping[str, str], labels: Mapping[str, str]
-    ) -> Iterator[str]:
+    def build(self, context: bytes, *, tag: str, args: Mapping[str, str], labels: Mapping[str, str]) -> Iterator[str]:
         """The engine's lines, which this SDK gives when the image is there."""
         with self._client() as client:
             _, lines = client.images.build(

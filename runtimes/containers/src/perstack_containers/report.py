@@ -1,0 +1,66 @@
+"""The events of a run's containers and images."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Literal, TypedDict
+
+from perstack.events import DockerBuildProgress, DockerContainerStatus, SkillNotice
+from perstack.ids import new_id
+from perstack_proxy.sanitise import sanitise_line
+
+if TYPE_CHECKING:
+    from perstack.specs import RuntimeContext
+
+    from perstack_containers.staging import Applied
+
+Status = Literal["starting", "running", "stopped", "error"]
+Stage = Literal["building", "complete", "error"]
+SHOWN_PATHS = 20
+
+
+class _Stamp(TypedDict):
+    id: str
+    timestamp: int
+    job_id: str
+    run_id: str
+
+
+class Report:
+    """Tells perstack what becomes of the containers; everything said is bounded and sanitised."""
+
+    def __init__(self, context: RuntimeContext) -> None:
+        self._context = context
+
+    def status(self, skill: str, status: Status, message: str = "") -> None:
+        """A container changed its state."""
+        self._context.notify(
+            DockerContainerStatus(**self._stamp(), status=status, service=skill, message=sanitise_line(message))
+        )
+
+    def build(self, image: str, stage: Stage, message: str) -> None:
+        """An image is being made."""
+        self._context.notify(
+            DockerBuildProgress(**self._stamp(), stage=stage, service=image, message=sanitise_line(message))
+        )
+
+    def applied(self, skill: str, applied: Applied) -> None:
+        """What of a skill's changes did not reach the host."""
+        for paths, what in (
+            (applied.conflicts, "changed on the host meanwhile, so the sandbox's change was dropped"),
+            (applied.held_back, "is a file that other tools run or read secrets from, so it was not brought back"),
+        ):
+            for path in paths[:SHOWN_PATHS]:
+                self.notice(skill, f"{path}: {what}")
+
+    def notice(self, skill: str, text: str) -> None:
+        """Something that a person should know of a skill's sandbox."""
+        self._context.notify(SkillNotice(**self._stamp(), skill_name=skill, message=sanitise_line(text)))
+
+    def _stamp(self) -> _Stamp:
+        return {
+            "id": new_id(),
+            "timestamp": time.time_ns() // 1_000_000,
+            "job_id": self._context.job_id,
+            "run_id": self._context.run_id,
+        }
