@@ -84,6 +84,9 @@ class Run:
             else:
                 self._record(StopRunByCancellation(**self._stamp(), **self._ending("cancelled"), reason="cancelled"))
             raise
+        except Exception as error:
+            self._log.fail(error)  # a defect, of ours or of a plugin: the job has its end all the same
+            raise
         return self.state
 
     async def _loop(self) -> None:

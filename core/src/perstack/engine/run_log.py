@@ -9,7 +9,7 @@ from perstack.engine.delegation import delegate_key
 from perstack.engine.generation import Generation
 from perstack.engine.recorder import RunStamp, now_ms
 from perstack.engine.state import RunState
-from perstack.errors import PerstackError, ProviderError
+from perstack.errors import ProviderError
 from perstack.events import (
     Checkpoint,
     DelegatedBy,
@@ -95,7 +95,7 @@ class RunLog:
         """A call has its result."""
         self._recorder.record(FinishToolExecution(**self.stamp(), tool_result=result, duration_ms=duration_ms))
 
-    def fail(self, error: PerstackError) -> None:
+    def fail(self, error: Exception) -> None:
         """The run ends here because of `error`."""
         info = ErrorInfo(
             name=type(error).__name__,

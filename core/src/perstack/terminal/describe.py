@@ -78,7 +78,8 @@ def counted(count: int, noun: str) -> str:
 
 
 def duration(milliseconds: int) -> str:
-    """A time span in its most readable unit."""
+    """A time span in its most readable unit; one over which the clock was set back is none."""
+    milliseconds = max(0, milliseconds)
     if milliseconds < 1000:
         return f"{milliseconds} ms"
     seconds = milliseconds / 1000
