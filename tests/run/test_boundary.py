@@ -189,10 +189,13 @@ def test_T13_a_run_without_a_runtime_wants_isolation_and_never_falls_back(projec
 
 def test_local_is_refused_when_the_policy_requires_more_than_it_enforces(project: Project) -> None:
     project.write(DEMO + '[policy]\nrequire = ["network"]\n')
-    with ModelServer([Turn(text="done")]) as server:
+    with ModelServer([Turn(text="done", times=2)]) as server:
         result = project.run("demo", "Go.", server=server)
         assert (result.exit_code, server.requests) == (5, [])
         assert "network" in result.stderr
+        relaxed = project.run("demo", "Go.", "--relax", "network", server=server)
+        assert relaxed.exit_code == 0, relaxed.stderr
+        assert relaxed.values("initializeRuntime", "relaxedControls") == (["network"],)
         project.write(DEMO + '[policy]\nrequire = ["env"]\n')
         assert project.run("demo", "Go.", server=server).exit_code == 0
 

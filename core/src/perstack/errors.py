@@ -154,7 +154,7 @@ class ControlsMissing(PolicyError):
         self.missing = tuple(sorted(missing))
         super().__init__(
             f"Runtime {runtime!r} does not enforce {', '.join(self.missing)} for skill {skill!r}; nothing was started.",
-            hint="Choose a runtime that does, or relax the requirement in your own settings.",
+            hint="Choose a runtime that does, or go without the control: --relax CONTROL, or in your own settings.",
         )
 
 

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from perstack.skill_policy import CONTROLS
+
 if TYPE_CHECKING:
     from perstack.cli.output import RunOutput
     from perstack.launch.plan import RunPlan
@@ -43,6 +45,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--workspace", metavar="DIR", default=".", help="directory that the Expert works in (default: this one)")
     add("--env-path", metavar="PATH", action="append", help="env file, instead of the configured ones; can be repeated")
     add("--env", metavar="NAME", action="append", default=[], help="further variable for the Expert's skills")
+    add(
+        "--relax",
+        metavar="CONTROL",
+        action="append",
+        default=[],
+        choices=CONTROLS,
+        help="let the run go without a control that it requires; can be repeated",
+    )
     add("--approve", metavar="SKILL:TOOL", action="append", default=[], help="allow calls that would be asked for")
     add = parser.add_argument_group("limits").add_argument
     add("--max-steps", metavar="N", type=_number, help="steps of the whole job, delegates included (default: 100)")
@@ -132,6 +142,7 @@ def _overrides(args: argparse.Namespace) -> dict[str, JsonValue]:
     if isinstance(budget, str) and budget.isascii() and budget.isdecimal():
         budget = int(budget)
     values: dict[str, JsonValue] = {
+        "policy": {"relax": args.relax} if args.relax else None,
         "provider": {"providerName": args.provider} if args.provider else None,
         "model": args.model,
         "reasoningBudget": budget,

@@ -215,5 +215,5 @@ def _plugin_layers(registry: Registry | None, sources: Sources) -> list[Layer]:
 
 
 def _option_layer(key: str, value: JsonValue) -> Layer:
-    option = "--" + re.sub(r"[A-Z]", lambda letter: f"-{letter[0].lower()}", key)
+    option = "--relax" if key == "policy" else "--" + re.sub(r"[A-Z]", lambda letter: f"-{letter[0].lower()}", key)
     return Layer(rank=Rank.COMMAND_LINE, values={key: value}, source=option, operator=True)

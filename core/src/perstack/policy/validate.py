@@ -82,7 +82,7 @@ def _refused(loaded: Loaded, experts: Sequence[ExpertConfig], registry: Registry
         return found
     origin = loaded.origins.at("policy", "require")
     message = f"the runtime {runtime.name!r} does not enforce {', '.join(sorted(missing))}"
-    hint = "Choose a runtime that does, or relax the requirement in your own settings."
+    hint = "Choose a runtime that does, or go without the control in your own settings."
     return (*found, Problem(message=message, where=origin.source, line=origin.line, key="policy.require", hint=hint))
 
 
