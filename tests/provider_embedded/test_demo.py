@@ -17,7 +17,8 @@ WORKSPACE = ROOT / "build" / "demo" / "workspace"
 
 def demo(**environ: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "scripts" / "demo")]
-    return subprocess.run(command, env={**os.environ, **environ}, capture_output=True, text=True, timeout=300)
+    environ = {**os.environ, **environ}
+    return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=300, check=False)
 
 
 def test_the_demo_copies_fresh_text_and_shows_how(cache: Path) -> None:
@@ -43,7 +44,8 @@ def test_a_demo_that_fails_says_so(tmp_path, cache: Path) -> None:
     project.parent.mkdir(parents=True)
     project.write_text((ROOT / "examples" / "demo" / "perstack.toml").read_text())
     environ = {**os.environ, "PERSTACK_CACHE_DIR": str(cache)}
-    done = subprocess.run([sys.executable, str(broken)], env=environ, capture_output=True, text=True, timeout=300)
+    command = [sys.executable, str(broken)]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 1
     assert "The demo failed" in done.stderr
     assert "exact copy" not in done.stdout

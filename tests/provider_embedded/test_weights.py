@@ -109,7 +109,7 @@ def test_any_gguf_file_works_by_its_path_and_nothing_else_does(tmp_path) -> None
     good.write_bytes(b"GGUF....")
     bad.write_bytes(b"PK..")
     assert find_weights(str(good), tmp_path) == good
-    for model, words in ((str(bad), "not a GGUF file"), (str(tmp_path / "c.gguf"), "No such file"), ("gpt", "knows no")):
+    for model, words in ((str(bad), "not a GGUF file"), (str(tmp_path / "c.gguf"), "No such file"), ("gpt", "knows")):
         with pytest.raises(ProviderError, match=words):
             find_weights(model, tmp_path)
 

@@ -24,7 +24,8 @@ def main() -> None:
     params.port = 0
     params.verbosity = -1
     server = xllamacpp.Server(params)
-    print(server.listening_address, flush=True)
+    sys.stdout.write(f"{server.listening_address}\n")
+    sys.stdout.flush()
     sys.stdin.read()
 
 

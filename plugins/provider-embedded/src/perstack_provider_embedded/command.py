@@ -10,6 +10,7 @@ from pathlib import Path
 
 from perstack.errors import UsageError
 from perstack.paths import cache_dir
+
 from perstack_provider_embedded.weights import KNOWN, KnownModel
 
 

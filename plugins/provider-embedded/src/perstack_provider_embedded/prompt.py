@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from typing import cast
 
 from perstack.messages import (
     ExpertMessage,
@@ -25,6 +24,7 @@ from perstack.messages import (
     UserMessage,
     text_of,
 )
+
 from perstack_provider_embedded.examples import examples_for
 from perstack_provider_embedded.grammar import FINISH
 
@@ -33,7 +33,7 @@ MAX_DESCRIPTION = 120
 MAX_RESULT = 8_000
 """Characters of one tool result, a quarter of the default context."""
 
-_CONTROL = re.compile(r"<(?=[|｜]|/?s>|/?(?:start|end)_of_turn>|/?(?:bos|eos)>)|\[(?=/?INST\])")
+_CONTROL = re.compile(r"<(?=[|\uff5c]|/?s>|/?(?:start|end)_of_turn>|/?(?:bos|eos)>)|\[(?=/?INST\])")
 """The beginnings of what chat formats take for the end of a turn or a change of speaker."""
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import anyio
 import anyio.to_thread
-
 from perstack.errors import ProviderError
 from perstack.ids import new_id
 from perstack.messages import FinishReason, JsonObject, ToolDefinition, Usage
 from perstack.protocols import Finish, GenerateRequest, StreamPart, TextDelta, ToolCallRequest
+
 from perstack_provider_embedded.engine import Completion, Engine
 from perstack_provider_embedded.grammar import FINISH, Answer, Call, grammar, parse, without_optional
 from perstack_provider_embedded.prompt import chat_turns, written

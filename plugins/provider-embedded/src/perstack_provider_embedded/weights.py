@@ -82,7 +82,9 @@ def find_weights(model: str, cache_dir: Path) -> Path:
         with path.open("rb") as file:
             magic = file.read(4)
     except OSError as error:
-        raise ProviderError(f"The weights {model!r} cannot be read: {error.strerror}.", hint="Check the path.") from error
+        raise ProviderError(
+            f"The weights {model!r} cannot be read: {error.strerror}.", hint="Check the path."
+        ) from error
     if magic != b"GGUF":
         raise ProviderError(f"{model!r} is not a GGUF file.", hint="Convert it, or get the model in GGUF format.")
     return path
