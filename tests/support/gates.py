@@ -83,6 +83,11 @@ class GateProcess:
     def of(self, event: str) -> list[dict[str, object]]:
         return [line for line in list(self.lines) if line["event"] == event]
 
+    def wait_for(self, event: str, count: int) -> list[dict[str, object]]:
+        """The lines of an event, of which there are so many within the bound."""
+        self.wait(lambda _: len(self.of(event)) >= count)
+        return self.of(event)
+
     def wait(self, found: Callable[[dict[str, object]], bool]) -> dict[str, object]:
         """The last line like this, which comes within the bound."""
         deadline = time.monotonic() + SECONDS
@@ -92,7 +97,8 @@ class GateProcess:
                     if found(line):
                         return line
                 left = deadline - time.monotonic()
-                assert left > 0 and self.process.poll() is None, f"no such line; the gate wrote {self.lines[-5:]}"
+                running = self.process.poll() is None
+                assert left > 0, f"no such line; the gate runs: {running}, and wrote {self.lines[-5:]}"
                 self._news.wait(min(left, 0.5))
 
     def forget(self) -> None:

@@ -68,7 +68,7 @@ class Ended(NamedTuple):
     """How a tunnel ended.
 
     Attributes:
-        reason: `CLOSED`, `RESET`, `FAILED`, `IDLE`, `TOO_LONG`, `SPENT`, `STOPPED`, or what `Tunnel.end` was called with.
+        reason: `CLOSED`, `RESET`, `FAILED`, `IDLE`, `TOO_LONG`, `SPENT`, `STOPPED`, or what `end` was called with.
         up: Bytes towards the host.
         down: Bytes from the host.
     """

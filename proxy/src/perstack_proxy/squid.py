@@ -40,6 +40,8 @@ visible_hostname perstack
 pid_filename none
 cache deny all
 cache_mem 0 MB
+memory_cache_shared off
+shared_transient_entries_limit 0
 memory_pools off
 cache_log {cache_log}
 cache_store_log none
@@ -47,7 +49,7 @@ coredump_dir none
 logfile_rotate 0
 buffered_logs off
 logformat perstack %>p %>Hs %<a %<p %st %tr %Ss
-access_log {log} perstack
+access_log {log}
 pinger_enable off
 icp_port 0
 htcp_port 0
@@ -76,14 +78,14 @@ http_access deny all
 
 
 def squid_config(
-    listeners: Sequence[Listener], *, first_port: int = FIRST_PORT, log: str = "none", cache_log: str = "/dev/null"
+    listeners: Sequence[Listener], *, first_port: int = FIRST_PORT, log: str | None = None, cache_log: str = "/dev/null"
 ) -> str:
     """The text of Squid's configuration file.
 
     Args:
         listeners: The decided policy; the skill at place `n` comes in at `first_port + n`.
         first_port: Port on loopback of the first skill.
-        log: Where Squid logs to, such as `udp://127.0.0.1:9`, or `none`.
+        log: Where Squid logs to, such as `udp://127.0.0.1:9`; None for nowhere.
         cache_log: Where it writes what it has to say of itself.
     """
     ports, names, allows = [], [], []
@@ -95,7 +97,7 @@ def squid_config(
     special = [f"acl special dst {text}" for text in special_addresses()]
     return _CONFIG.format(
         cache_log=cache_log,
-        log=log,
+        log="none" if log is None else f"{log} perstack",
         port=PORT,
         listeners="\n".join(ports),
         names="\n".join(names),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import socket
 import subprocess
@@ -31,7 +32,7 @@ class SquidProcess:
 
     Args:
         program: Path of the `squid` program.
-        folder: Existing folder for its file; it writes nothing else.
+        folder: Existing folder for its file, which Squid's user can read; it writes nothing else.
         listeners: The decided policy.
         audit: Takes what Squid says of each connection.
         first_port: Port on loopback of the first skill.
@@ -51,6 +52,7 @@ class SquidProcess:
         with open(self._file, "w", encoding="ascii") as file:
             file.write(squid_config(listeners, first_port=first_port, log=log))
         self._process: subprocess.Popen[bytes] | None = None
+        self._service = f"perstack{os.getpid()}"  # also of its shared memory, which two of one name would share
         self._stopping = threading.Event()
         self._said = ""
 
@@ -84,17 +86,22 @@ class SquidProcess:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+            for left in glob.glob(f"/dev/shm/squid-{self._service}*") + glob.glob(f"/dev/shm/{self._service}-*"):
+                os.unlink(left)
         self._log.close()
 
     def _keep_running(self) -> None:
+        import ctypes  # noqa: F401 - the child, whose user may not read our files, finds it loaded
+
         parent = os.getpid()
+        user = _ordinary_user() if os.geteuid() == 0 else None
 
         def die_too() -> None:
             die_with_parent()
             if os.getppid() != parent:
                 os._exit(1)
 
-        command = [self._program, "-N", "-d", "0", "-f", self._file]
+        command = [self._program, "-N", "-n", self._service, "-d", "0", "-f", self._file]
         while not self._stopping.is_set():
             try:
                 self._process = subprocess.Popen(
@@ -102,9 +109,11 @@ class SquidProcess:
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.PIPE,
+                    user=user,
+                    extra_groups=None if user is None else [],
                     preexec_fn=die_too if sys.platform == "linux" else None,  # noqa: PLW1509 - a prctl, nothing else
                 )
-            except OSError as error:
+            except (OSError, subprocess.SubprocessError) as error:
                 self._said = str(error)
                 return
             _, said = self._process.communicate()
@@ -136,3 +145,13 @@ class SquidProcess:
             tag=line.tag,
             special=purpose,
         )
+
+
+def _ordinary_user() -> str:
+    """Whom Squid runs as when we are root. It must not change its user itself: the kernel then forgets to end it."""
+    import pwd
+
+    for name in ("proxy", "squid", "nobody"):
+        with contextlib.suppress(KeyError):
+            return pwd.getpwnam(name).pw_name
+    raise SquidFailed("there is no user 'proxy', 'squid' or 'nobody' for Squid to run as")

@@ -34,6 +34,7 @@ class Internet:
         self.pages: dict[str, Page] = {"/": ("text/plain", b"hello")}
         self.authority, self._certificate = make_certificates(folder, names)
         self._addresses = {"127.0.0.1", "::1"}
+        self._servers: dict[tuple[str, int], Server] = {}
         with contextlib.ExitStack() as undo:
             self.namespace = undo.enter_context(Namespace(folder))
             self._names = NameServer(self._bound("127.0.0.1", 53, socket.SOCK_DGRAM))
@@ -69,7 +70,9 @@ class Internet:
         self._names.pointers[reverse_name(address)] = name
 
     def serve(self, address: str, port: int = 443, *, tls: bool = True) -> Server:
-        """A server at this address, which becomes the namespace's own."""
+        """A server at this address, which becomes the namespace's own; the same one if it is there already."""
+        if (address, port) in self._servers:
+            return self._servers[address, port]
         if address not in self._addresses and not address.startswith("127."):
             self.namespace.add_address(address)
             self._addresses.add(address)
@@ -77,6 +80,7 @@ class Internet:
         certificate = self._certificate if tls else None
         server = Server(listening, arrivals=self.arrivals, site=self.pages.get, certificate=certificate)
         self._undo.callback(server.close)
+        self._servers[address, port] = server
         return server
 
     def site(self, name: str, address: str) -> Server:
@@ -90,10 +94,12 @@ class Internet:
 
     def _bound(self, address: str, port: int, kind: socket.SocketKind) -> socket.socket:
         def bind() -> socket.socket:
-            made = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind)
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            made.bind((address, port))
-            return made
+            with contextlib.ExitStack() as undo:
+                made = undo.enter_context(socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind))
+                made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                made.bind((address, port))
+                undo.pop_all()
+                return made
 
         return self.namespace.inside(bind)
 
@@ -105,23 +111,12 @@ def make_certificates(folder: Path, names: Sequence[str]) -> tuple[Path, Path]:
     new = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
     usage = ["-addext", "keyUsage=critical,keyCertSign,cRLSign"]
     alternative = "subjectAltName=" + ",".join(f"DNS:{name}" for name in names)
-    purpose = ["-addext", "basicConstraints=critical,CA:FALSE", "-addext", "extendedKeyUsage=serverAuth"]
-    files = ["-out", str(leaf), "-keyout", str(leaf_key)]
+    extensions = [alternative, "basicConstraints=critical,CA:FALSE", "extendedKeyUsage=serverAuth"]
+    purpose = [word for extension in extensions for word in ("-addext", extension)]
+    signed = ["-CA", str(authority), "-CAkey", str(key)]
     commands = [
         [*new, "-subj", "/CN=test authority", *usage, "-out", str(authority), "-keyout", str(key)],
-        [
-            *new,
-            "-subj",
-            "/CN=test",
-            "-CA",
-            str(authority),
-            "-CAkey",
-            str(key),
-            "-addext",
-            alternative,
-            *purpose,
-            *files,
-        ],
+        [*new, "-subj", "/CN=test", *signed, *purpose, "-out", str(leaf), "-keyout", str(leaf_key)],
     ]
     for command in commands:
         subprocess.run(command, capture_output=True, timeout=30, check=True)

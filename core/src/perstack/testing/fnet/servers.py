@@ -86,19 +86,19 @@ class Server:
             client.settimeout(60)
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._context is not None:
-                client = undo.enter_context(self._handshake(client, arrival, self._context))
+                secure = self._context.wrap_socket(client, server_side=True, do_handshake_on_connect=False)
+                client = undo.enter_context(secure)
+                self._handshake(secure, arrival)
             with client.makefile("rb") as reader:
                 while _exchange(reader, client, arrival, self._site):
                     pass
 
-    def _handshake(self, client: socket.socket, arrival: Arrival, context: ssl.SSLContext) -> ssl.SSLSocket:
-        secure = context.wrap_socket(client, server_side=True, do_handshake_on_connect=False)
+    def _handshake(self, secure: ssl.SSLSocket, arrival: Arrival) -> None:
         self._handshakes[secure] = arrival
         try:
             secure.do_handshake()
         finally:
             del self._handshakes[secure]
-        return secure
 
     def _named(self, secure: ssl.SSLSocket | ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
         self._handshakes[secure].server_name = name or ""

@@ -1,0 +1,110 @@
+"""A gate between skills that play the attacker and a fake internet that keeps the evidence."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+from gates import SQUID, GateProcess, SkillEntry, forwarder, gate, get
+from perstack.testing.fnet.internet import Internet
+from perstack.testing.fnet.namespace import Namespace
+
+API = "api.example.com"
+OTHER = "api.example.net"
+BELOW = "*.wild.example.com"
+ADDRESSES = {API: "93.184.216.34", OTHER: "93.184.216.35", "evil.example.org": "93.184.216.66"}
+WILD = "93.184.216.36"
+#: An allowed name without addresses of its own: each test says where it leads.
+MOVING = "moving.example.com"
+
+SKILLS = (
+    SkillEntry(name="one", domains=[API, MOVING, BELOW]),
+    SkillEntry(name="two", domains=[OTHER]),
+    SkillEntry(name="none"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Egress:
+    """A running gate, and the internet that it leads to."""
+
+    internet: Internet
+    gate: GateProcess
+    way: str
+
+    def socket(self, skill: str = "one") -> str:
+        return self.gate.socket(skill)
+
+    def works(self, host: str = API, skill: str = "one") -> bool:
+        """The positive control: an allowed page arrives, and its server has the connection."""
+        before = len(self.internet.arrivals)
+        body = get(self.socket(skill), host, self.internet.authority)
+        arrived = self.internet.arrivals[before:]
+        return body == b"hello" and [arrival.server_name for arrival in arrived] == [host]
+
+    def untouched(self, *hosts: str) -> bool:
+        """No server has a connection, and none of the names was looked up."""
+        return self.internet.arrivals == [] and not self.internet.asked() & set(hosts)
+
+
+@pytest.fixture(scope="session")
+def internet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Internet]:
+    names = [*ADDRESSES, MOVING, "wild.example.com", BELOW, "*.example.com"]
+    with Internet(tmp_path_factory.mktemp("fnet"), names=names) as made:
+        for name, address in ADDRESSES.items():
+            made.site(name, address)
+        made.name(BELOW, [WILD])
+        made.name("wild.example.com", [WILD])
+        made.serve(WILD)
+        yield made
+
+
+@pytest.fixture(scope="session")
+def squid() -> str:
+    """Squid's program. A host without it fails these tests, because they would show nothing."""
+    assert shutil.which(SQUID), "these tests need Squid: apt-get install --no-install-recommends squid-openssl"
+    return SQUID
+
+
+@pytest.fixture(scope="module", params=["direct", "squid"])
+def running(request, internet, squid) -> Iterator[Egress]:
+    with gate(internet, *SKILLS, way=request.param) as started:
+        yield Egress(internet=internet, gate=started, way=request.param)
+
+
+@pytest.fixture
+def egress(running: Egress) -> Egress:
+    """The gate of this module, with no evidence of earlier tests."""
+    running.gate.forget()
+    running.internet.forget()
+    return running
+
+
+@pytest.fixture
+def sandbox(tmp_path) -> Iterator[Namespace]:
+    """A namespace as a skill has it: loopback, and nothing behind it."""
+    with Namespace(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def proxy(sandbox: Namespace, egress: Egress) -> Iterator[str]:
+    """The URL of a forwarder in the sandbox, which leads to the gate as skill `one`."""
+    with forwarder(sandbox, egress.socket()) as url:
+        yield url
+
+
+@pytest.fixture
+def eventually() -> Callable[[Callable[[], bool]], bool]:
+    def wait(holds: Callable[[], bool], seconds: float = 10.0) -> bool:
+        deadline = time.monotonic() + seconds
+        while not holds():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.01)
+        return True
+
+    return wait
