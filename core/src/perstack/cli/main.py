@@ -27,6 +27,8 @@ COMMANDS = {
     "check": Command("perstack.cli.check", "Check a configuration without running it"),
     "explain": Command("perstack.cli.explain", "Show what each skill of an Expert may do, and why"),
     "log": Command("perstack.cli.log", "Show what happened in past runs"),
+    "doctor": Command("perstack.cli.doctor", "Check this machine and its runtimes"),
+    "gc": Command("perstack.cli.gc", "Remove what killed runs left behind"),
     "plugins": Command("perstack.cli.plugins", "List, show and check plugins"),
 }
 

@@ -19,12 +19,14 @@ from perstack.specs import (
     CommandSpec,
     ConfigContext,
     ConfigLayer,
+    DoctorCheck,
     EgressRule,
     EgressTarget,
     EnvRule,
     EnvTarget,
     ErrorHint,
     EventSinkSpec,
+    HealthReport,
     MiddlewareSpec,
     ProviderSpec,
     RuntimeSpec,
@@ -327,6 +329,17 @@ class Registry:
 
     # --- help ------------------------------------------------------------------------------------------------------
 
+    def doctor_checks(self) -> tuple[tuple[str, DoctorCheck], ...]:
+        """The checks of every plugin, by plugin; one that could not say which it has is a check that fails."""
+        found: list[tuple[str, DoctorCheck]] = []
+        for implementation in self._implementations("perstack_doctor_checks"):
+            try:
+                checks: list[DoctorCheck] = list(implementation.call() or ())  # type: ignore[call-overload]
+            except Exception as error:  # noqa: BLE001 - the hook's contract
+                checks = [_failed_check(str(error) or type(error).__name__)]
+            found += [(implementation.plugin, check) for check in checks]
+        return tuple(found)
+
     def error_hints(self, error: Exception) -> tuple[str, ...]:
         """What plugins know about an error; one that fails here knows nothing."""
         hints: list[str] = []
@@ -376,3 +389,10 @@ class Registry:
 
     def _settings(self) -> Catalogue[SettingsSpec]:
         return catalogue("settings table", self._offers(SettingsSpec), lambda spec: (spec.name,))
+
+
+def _failed_check(reason: str) -> DoctorCheck:
+    async def run() -> HealthReport:
+        return HealthReport(ok=False, detail=reason, fix="Update the plugin, or block it with -p no:NAME.")
+
+    return DoctorCheck(name="checks", summary="The plugin says which checks it has.", run=run)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 import anyio
 from anyio import CapacityLimiter, to_thread
 from perstack.errors import SandboxUnavailable
+from perstack.ids import new_id
 
 from perstack_containers.keeper import Keeper
 from perstack_containers.labels import RUN
@@ -167,6 +168,32 @@ class Place:
 
     async def _run(self, function: Callable[[], T]) -> T:
         return await to_thread.run_sync(function, limiter=self._workers)
+
+
+@contextmanager
+def running_service(service: Service, socket_path: str) -> Iterator[None]:
+    """The engine answers inside this block, by a service of ours where it has none."""
+    if not service.command:
+        yield
+        return
+    directory = service.directory
+    directories = [] if directory is None else [directory]
+    for path in directories:
+        path.mkdir(mode=0o700)
+    keeper = Keeper(
+        socket_path=socket_path,
+        labels={RUN: new_id()},
+        directories=directories,
+        service=service.command,
+        environment=service.environment,
+    )
+    try:
+        _wait_for_socket(socket_path)
+        yield
+    finally:
+        keeper.done()
+        for path in directories:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def sandbox_user(workspace: Path) -> tuple[int, int]:

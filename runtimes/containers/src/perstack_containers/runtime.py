@@ -26,7 +26,7 @@ from perstack_containers.engine import Image
 from perstack_containers.http import EngineFailure
 from perstack_containers.image import Recipe, build, ready
 from perstack_containers.labels import EXPERT, OWNER, RUN, SKILL, is_left_over, run_labels
-from perstack_containers.place import Place, Service
+from perstack_containers.place import Place, Service, running_service
 from perstack_containers.process import ContainerProcess
 from perstack_containers.report import Report, Stage
 from perstack_containers.spec import WORKSPACE, ContainerSpec, create_body, skill_env
@@ -144,11 +144,15 @@ class ContainerRuntime:
 
     async def reap(self) -> tuple[str, ...]:
         """Containers whose run was killed are gone; they are found by our labels and their supervisor's name."""
+        return await self._run(self._reap)
+
+    def _reap(self) -> tuple[str, ...]:
         ended = []
-        for found in await self._run(self._engine.list, {RUN: "", OWNER: self._labels[OWNER]}):
-            if is_left_over(found.labels):
-                await self._run(self._engine.remove, found.id)
-                ended.append(f"container {found.id[:12]} of run {found.labels[RUN]}")
+        with running_service(self.host.service, self._engine.socket_path):
+            for found in self._engine.list({RUN: "", OWNER: self._labels[OWNER]}):
+                if is_left_over(found.labels):
+                    self._engine.remove(found.id)
+                    ended.append(f"container {found.id[:12]} of run {found.labels[RUN]}")
         return tuple(ended)
 
     # --- one container ----------------------------------------------------------------------------------------------

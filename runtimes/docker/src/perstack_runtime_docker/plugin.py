@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from perstack.hookspecs import hookimpl
 from perstack.skill_policy import CONTROLS
-from perstack.specs import RuntimeSpec
+from perstack.specs import DoctorCheck, RuntimeSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from perstack.protocols import Runtime
-    from perstack.specs import RuntimeContext
+    from perstack.specs import HealthReport, RuntimeContext
 
 CLAIMS = frozenset(CONTROLS) - {"limits.disk"}
 
@@ -20,14 +20,25 @@ CLAIMS = frozenset(CONTROLS) - {"limits.disk"}
 @hookimpl
 def perstack_register_runtimes() -> Iterable[RuntimeSpec]:
     """The runtime of this package."""
+    return [_spec()]
+
+
+@hookimpl
+def perstack_doctor_checks() -> Iterable[DoctorCheck]:
+    """Whether the engine answers, and whether a sandbox holds."""
     return [
-        RuntimeSpec(
-            name="docker",
-            summary="Each skill runs in a hardened container of its own, without a network device.",
-            factory=_make,
-            claims=CLAIMS,
-        )
+        DoctorCheck(name="engine", summary="Docker answers and is fit", run=_engine),
+        DoctorCheck(name="sandbox", summary="A sandbox starts and holds", run=_sandbox),
     ]
+
+
+def _spec() -> RuntimeSpec:
+    return RuntimeSpec(
+        name="docker",
+        summary="Each skill runs in a hardened container of its own, without a network device.",
+        factory=_make,
+        claims=CLAIMS,
+    )
 
 
 def _make(context: RuntimeContext) -> Runtime:
@@ -38,3 +49,15 @@ def _make(context: RuntimeContext) -> Runtime:
     from perstack_runtime_docker.host import docker_host
 
     return ContainerRuntime(context, docker_host(os.environ))
+
+
+async def _engine() -> HealthReport:
+    from perstack_containers.health import engine
+
+    return await engine(_spec())
+
+
+async def _sandbox() -> HealthReport:
+    from perstack_containers.health import sandbox
+
+    return await sandbox(_spec())

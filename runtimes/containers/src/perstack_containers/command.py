@@ -1,0 +1,90 @@
+"""``perstack image build|list|prune``: the sandbox images of every container runtime that works here."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from perstack.errors import ExitCode, UsageError
+from perstack.ids import new_id
+from perstack.paths import cache_dir
+from perstack.specs import RuntimeContext
+from perstack_proxy.sanitise import sanitise_line
+
+from perstack_containers.image import DEFAULT_BASE, Recipe, build, ready
+from perstack_containers.labels import IMAGE
+from perstack_containers.place import running_service, sandbox_user
+from perstack_containers.runtime import ContainerRuntime, Host
+
+if TYPE_CHECKING:
+    from perstack.plugins.registry import Registry
+
+MEBIBYTE = 1024 * 1024
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``perstack image``."""
+    parser.add_argument("action", choices=("build", "list", "prune"))
+    parser.add_argument("--runtime", metavar="NAME", action="append", default=[], help="runtimes (default: all)")
+    parser.add_argument("--base", metavar="IMAGE", default=DEFAULT_BASE, help="a Debian image, best by digest")
+    parser.add_argument("--workspace", metavar="DIR", default=".", help="build for the user of this workspace")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what was asked for each runtime."""
+    uid, gid = sandbox_user(Path(args.workspace).resolve())
+    recipe = Recipe(uid=uid, gid=gid, base=args.base)
+    with ExitStack() as stack:
+        place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        hosts = dict(_hosts(args.registry, args.runtime, place))
+        if not hosts:
+            raise UsageError("No container runtime works here.", hint="See: perstack doctor")
+        for name, host in hosts.items():
+            stack.enter_context(running_service(host.service, host.engine.socket_path))
+            if args.action == "build":
+                _build(name, host, recipe)
+            else:
+                _list(name, host, recipe, prune=args.action == "prune")
+    return ExitCode.COMPLETED
+
+
+def _hosts(registry: Registry, names: list[str], place: Path) -> Iterator[tuple[str, Host]]:
+    for name in names or registry.runtimes:
+        context = RuntimeContext(run_id=new_id(), job_id="image", state_dir=place, notify=lambda _: None)
+        runtime = registry.runtime(name).factory(context)
+        if isinstance(runtime, ContainerRuntime):
+            problems = runtime.host.preflight()
+            if not problems:
+                yield name, runtime.host
+            elif names:
+                raise UsageError("\n".join(map(str, problems)))
+
+
+def _build(name: str, host: Host, recipe: Recipe) -> None:
+    if ready(host.engine, recipe) is None:
+        build(
+            host.engine,
+            host.images(),
+            recipe,
+            cache=cache_dir(os.environ),
+            progress=lambda _, line: print(f"{name}: {sanitise_line(line)}", file=sys.stderr),
+        )
+    print(f"{name}: {recipe.tag}")
+
+
+def _list(name: str, host: Host, recipe: Recipe, *, prune: bool) -> None:
+    images = host.images()
+    for found in images.images(IMAGE):
+        current = found.labels.get(IMAGE) == recipe.digest
+        line = f"{name}: {', '.join(found.tags) or found.id}  {found.size // MEBIBYTE} MiB"
+        if prune and not current:
+            images.remove(found.id)
+            print(f"{line}  removed")
+        elif not prune:
+            print(f"{line}{'  in use for you' if current else ''}")
