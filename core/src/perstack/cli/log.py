@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 SUMMARY = "Show what happened in past runs"
 
 
+_TAKE = 100
+_FILTERS = ("step", "type", "tool", "skill", "errors", "tools", "delegations", "filter", "since")
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``perstack log``."""
     add = parser.add_argument_group("what is shown").add_argument
@@ -30,6 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--messages", action="store_true", help="with --checkpoint: the conversation up to it, a line for each message")
     add("--follow", "-f", action="store_true", help="go on showing events until the job ends")
     add("--verify", action="store_true", help="check that no record was changed, and print the head of the chain")
+    add("--export", choices=("json", "markdown"), help="the whole job, or with --run that run, as one document")
     add("--head", metavar="LINK", help="with --verify: the job must contain the record with this link")
     add = parser.add_argument_group("filters, all of which have to match").add_argument
     add("--step", metavar="STEPS", help="5, '>5', '>=5', '<5', '<=5' or 1-10")
@@ -42,7 +47,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--filter", metavar="EXPR", action="append", default=[], help="'.path op value', op one of == != > >= < <=")
     add("--since", metavar="TIME", help="90s, 10m, 2h, 3d, or a date and time")
     add = parser.add_argument_group("how much and how").add_argument
-    add("--take", metavar="N", type=_count, default=100, help="the newest N matches; 0 is all (default: 100)")
+    add("--take", metavar="N", type=_count, default=_TAKE, help="the newest N matches; 0 is all (default: 100)")
     add("--offset", metavar="N", type=_count, default=0, help="leave out the N newest matches")
     add("--context", metavar="N", type=_count, default=0, help="N events before and after each match")
     add("--summary", action="store_true", help="totals of all matches at the end")
@@ -70,6 +75,10 @@ def run(args: argparse.Namespace) -> int:
         query = replace(query, run=checkpoint.run_id)
     if args.verify:
         log_output.verify(_files(store), job_id, args)
+    elif args.export:
+        from perstack.cli import log_export
+
+        log_export.export(store, job_id, args)
     elif args.follow:
         log_output.follow(_files(store), job_id, query, args)
     else:
@@ -113,6 +122,21 @@ def _check_combinations(args: argparse.Namespace) -> None:
         raise UsageError("--messages shows the conversation at a checkpoint.", hint="Add --checkpoint ID.")
     if args.head and not args.verify:
         raise UsageError("--head is what --verify looks for.", hint="Add --verify.")
+    if args.export:
+        for name in (
+            *_FILTERS,
+            "take",
+            "offset",
+            "context",
+            "summary",
+            "checkpoint",
+            "verify",
+            "jobs",
+            "json",
+            "follow",
+        ):
+            if getattr(args, name) not in (False, None, [], 0, _TAKE):
+                raise UsageError(f"--export and --{name} exclude each other.", hint="An export is whole.")
     if args.follow:
         for name in ("offset", "context", "summary", "checkpoint", "verify", "jobs", "pretty"):
             if getattr(args, name):

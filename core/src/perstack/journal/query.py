@@ -42,9 +42,10 @@ JOURNALED_TYPES = tuple(event.__struct_config__.tag for event in get_args(Journa
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
-    """A journaled event with its position, its JSON and its value."""
+    """A journaled event with its position, its link of the chain, its JSON and its value."""
 
     seq: int
+    link: str
     data: bytes
     event: Event
 
@@ -69,7 +70,7 @@ def entries(records: Iterable[Record]) -> Iterator[Entry]:
                 f"Record {record.seq} is no event that this version of perstack knows: {error}.",
                 hint="Read the journal with the version that wrote it, or a newer one.",
             ) from error
-        yield Entry(seq=record.seq, data=record.event, event=event)
+        yield Entry(seq=record.seq, link=record.link, data=record.event, event=event)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

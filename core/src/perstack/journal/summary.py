@@ -32,7 +32,16 @@ class RunTally:
     expert: str
     status: str = ""
     steps: int = 0
+    tokens: int = 0
+    cost: float | None = None
+    started_at: int = 0
+    updated_at: int = 0
     delegated_by: str | None = None
+
+    @property
+    def took(self) -> int:
+        """Milliseconds from its first event to its newest one; a clock that was set back makes them none."""
+        return max(0, self.updated_at - self.started_at)
 
     def to_json(self) -> dict[str, JsonValue]:
         """As the log's JSON has it."""
@@ -42,6 +51,10 @@ class RunTally:
             "expertKey": self.expert,
             "status": self.status,
             "steps": self.steps,
+            "totalTokens": self.tokens,
+            **({} if self.cost is None else {"cost": self.cost}),
+            "startedAt": self.started_at,
+            "updatedAt": self.updated_at,
             **caller,
         }
 
@@ -54,6 +67,7 @@ class JobTally:
         status: The coordinator's newest one; empty while it has not stopped. See `settled`.
         started_at: The first event's time in milliseconds since the epoch; 0 before there is one.
         updated_at: The newest event's time.
+        cost: US dollars, as far as events say what their tokens cost; None when none does.
     """
 
     job_id: str
@@ -63,9 +77,15 @@ class JobTally:
     max_steps: int | None = None
     steps: int = 0
     usage: Usage = NO_USAGE
+    cost: float | None = None
     started_at: int = 0
     updated_at: int = 0
     runs: dict[str, RunTally] = field(default_factory=dict)
+
+    @property
+    def took(self) -> int:
+        """Milliseconds from the first event to the newest one; a clock that was set back makes them none."""
+        return max(0, self.updated_at - self.started_at)
 
     def add(self, event: Event) -> None:
         """Take in the job's next event."""
@@ -95,6 +115,7 @@ class JobTally:
             "totalSteps": self.steps,
             "maxSteps": self.max_steps,
             "usage": {name: getattr(usage, field) for name, field in _USAGE_FIELDS},
+            **({} if self.cost is None else {"cost": self.cost}),
             "startedAt": self.started_at,
             "updatedAt": self.updated_at,
         }
@@ -105,7 +126,9 @@ class JobTally:
     def _add_run_event(self, event: RunEvent) -> None:
         run = self.runs.get(event.run_id)
         if run is None:
-            run = self.runs[event.run_id] = RunTally(run_id=event.run_id, expert=event.expert_key)
+            run = RunTally(run_id=event.run_id, expert=event.expert_key, started_at=event.timestamp)
+            self.runs[event.run_id] = run
+        run.updated_at = event.timestamp
         match event:
             case StartRun(initial_checkpoint=checkpoint):
                 run.status = ""
@@ -121,6 +144,20 @@ class JobTally:
                     self.status = "" if checkpoint.status == "stoppedByDelegate" else checkpoint.status
         if isinstance(event, CallTools | CompactConversation | Retry | EndOfRun):
             self.usage += event.usage
+            run.tokens += event.usage.total_tokens
+            cost = _cost(event)
+            self.cost, run.cost = _sum(self.cost, cost), _sum(run.cost, cost)
+
+
+def _cost(event: RunEvent) -> float | None:
+    """What the event says that its tokens cost; journals of versions without prices say nothing."""
+    cost = getattr(event, "cost", None)
+    cost = getattr(getattr(event, "usage", None), "cost", None) if cost is None else cost
+    return float(cost) if isinstance(cost, int | float) else None
+
+
+def _sum(total: float | None, cost: float | None) -> float | None:
+    return total if cost is None else (total or 0.0) + cost
 
 
 _USAGE_FIELDS = tuple(zip(Usage.__struct_encode_fields__, Usage.__struct_fields__, strict=True))

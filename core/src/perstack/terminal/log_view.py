@@ -25,6 +25,11 @@ def local_time(milliseconds: int) -> datetime:
     return datetime.fromtimestamp(milliseconds / 1000).astimezone()
 
 
+def dollars(cost: float | None) -> str:
+    """An amount of money; four digits, because a step often costs less than a cent."""
+    return "-" if cost is None else f"${cost:,.4f}"
+
+
 class LogView:
     """Writes the parts of a log to `output`."""
 
@@ -35,16 +40,15 @@ class LogView:
 
     def jobs_header(self) -> None:
         """The columns of `job`."""
-        self._output.line(_row("JOB", "STATUS", "EXPERT", "STEPS", "TOKENS", "STARTED", "TOOK"), "strong")
+        self._output.line(_row("JOB", "STATUS", "EXPERT", "STEPS", "TOKENS", "COST", "STARTED", "TOOK"), "strong")
 
     def job(self, job: JobTally) -> None:
         """One line of the list of jobs."""
-        took = duration(max(0, job.updated_at - job.started_at))
         started = f"{local_time(job.started_at):%Y-%m-%d %H:%M:%S}" if job.started_at else "-"
-        total = f"{job.usage.total_tokens:,}"
+        numbers = (str(job.steps), f"{job.usage.total_tokens:,}", dollars(job.cost))
         expert = sanitise_line(job.expert, limit=40) or "-"
         self._output.line(
-            _row(job.job_id, job.status, expert, str(job.steps), total, started, took), _TONES.get(job.status, "bad")
+            _row(job.job_id, job.status, expert, *numbers, started, duration(job.took)), _TONES.get(job.status, "bad")
         )
 
     def header(self, job: JobTally, *, newest: bool) -> None:
@@ -53,15 +57,16 @@ class LogView:
         steps = f"{job.steps} of {counted(job.max_steps, 'step')}" if job.max_steps else counted(job.steps, "step")
         self._output.line(f"Job {job.job_id}{shown}: {job.status}", _TONES.get(job.status, "bad"))
         started = f"{local_time(job.started_at):%Y-%m-%d %H:%M:%S %Z}" if job.started_at else "-"
-        took = duration(max(0, job.updated_at - job.started_at))
+        took = duration(job.took)
         expert = sanitise_line(job.expert, limit=200) or "-"
         self._output.line(f"  Expert {expert}, model {sanitise_line(job.model, limit=200) or '-'}")
-        spent = counted(job.usage.total_tokens, "token")
+        spent = _spent(job.usage.total_tokens, job.cost)
         self._output.line(f"  {steps}, {spent}, started {started}, took {took}")
         for run in job.runs.values() if len(job.runs) > 1 else ():
             called = ", a delegate" if run.delegated_by else ""
             who = f"{sanitise_line(run.expert, limit=200)}{called}"
-            self._output.line(f"  Run {run.run_id}: {who}, {counted(run.steps, 'step')}, {run.status}")
+            spent = f"{counted(run.steps, 'step')}, {_spent(run.tokens, run.cost)}, {duration(run.took)}"
+            self._output.line(f"  Run {run.run_id}: {who}, {spent}, {run.status}")
         self._output.line()
 
     def checkpoint(self, checkpoint: Checkpoint) -> None:
@@ -112,5 +117,9 @@ class LogView:
         self._output.line(f"({count:,} older matches are not shown; --take 0 shows all)", "dim")
 
 
-def _row(job: str, status: str, expert: str, steps: str, total: str, started: str, took: str) -> str:
-    return f"{job:<24}  {status:<16}  {expert:<20}  {steps:>5}  {total:>10}  {started:<19}  {took}"
+def _spent(tokens: int, cost: float | None) -> str:
+    return counted(tokens, "token") + ("" if cost is None else f", {dollars(cost)}")
+
+
+def _row(job: str, status: str, expert: str, steps: str, total: str, cost: str, started: str, took: str) -> str:
+    return f"{job:<24}  {status:<16}  {expert:<20}  {steps:>5}  {total:>10}  {cost:>10}  {started:<19}  {took}"
