@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import requirement_matrix
 from hypothesis import settings
 
 # Time limits belong to benchmarks: on a busy machine an example that takes long proves nothing.
@@ -17,3 +18,8 @@ pytest.register_assert_rewrite("perstack.testing")
 def anyio_backend() -> str:
     """Coroutine tests run on asyncio, the one event loop that we support."""
     return "asyncio"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Which requirement is shown by which test, as a table in build/."""
+    requirement_matrix.register(config)

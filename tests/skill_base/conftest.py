@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import time
 import uuid
@@ -109,9 +110,20 @@ def _processes_with(word):
 
 @pytest.fixture
 def processes_with():
+    """Finds processes by a word of their command line; what a failed test leaves of them is ended."""
     if not Path("/proc/self/cmdline").exists():
         pytest.skip("looks for processes in /proc")
-    return _processes_with
+    words = set()
+
+    def find(word):
+        words.add(word)
+        return _processes_with(word)
+
+    yield find
+    for word in words:
+        for pid in _processes_with(word):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(os.getpgid(pid), signal.SIGKILL)  # started by a command, so never in our own group
 
 
 @pytest.fixture

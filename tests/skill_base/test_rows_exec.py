@@ -74,6 +74,7 @@ def test_V3_X3_protected_names_are_dropped_in_any_case(tools, canary):
     for name in (*REQUIRED, *SUPERSET):
         spellings = dict.fromkeys((name, name.lower(), name.title()), canary)
         result = python(tools, PRINT_ENV, env={**spellings, "MY_OWN": canary})
+        assert not result.is_error, name
         environment = json.loads(result["output"])
         assert [key for key, value in environment.items() if value == canary] == ["MY_OWN"], name
         assert result["droppedEnv"] == sorted(spellings)

@@ -93,10 +93,10 @@ MUTATIONS = {
         "AX2",
         f"{_EXEC}test_AX2_nothing_survives_a_call[process-new session]",
         "from perstack_skill_base import children\n"
-        "children.own_program = lambda module: ['sh', '-c', 'shift 3; cd .; exec \"$@\"', 'sh']\n"
-        "from perstack_skill_base import domain\n"
-        "domain.own_program = children.own_program\n"
-        "children.end_tree = lambda *arguments, **options: []\n",
+        "children.end_tree = lambda *arguments, **options: []\n"
+        "children._START = children._START.replace(\n"
+        "    'from {module} import main; main()',\n"
+        "    'import {module} as m; m.end_tree = lambda *a, **o: []; m.main()')\n",
     ),
     "a timeout is within its bounds": Mutation(
         "AX3",
@@ -113,6 +113,11 @@ MUTATIONS = {
 }
 
 
+NONE = "none"
+"""Takes nothing away: the control."""
+
+
 def program(name: str) -> str:
     """The server's program without one protection."""
-    return f"{MUTATIONS[name].code}\nfrom perstack_skill_base.server import main\nraise SystemExit(main())"
+    code = "" if name == NONE else MUTATIONS[name].code
+    return f"{code}\nfrom perstack_skill_base.server import main\nraise SystemExit(main())"

@@ -12,6 +12,7 @@ from typing import NamedTuple
 _HUNK = re.compile(r"@@(?: -(\d{1,9})(?:,(\d{1,9}))? \+(\d{1,9})(?:,(\d{1,9}))?)?(?: @@.*| ?@@)?$|@@ .*$")
 _NULL = "/dev/null"
 _SHOWN = 120
+_SIGNS = (" ", "+", "-")
 
 
 class PatchError(ValueError):
@@ -157,38 +158,55 @@ def _hunk(lines: list[str], position: int) -> tuple[Hunk, int]:
     if header is None:
         raise PatchError(f"line {position + 1}: {lines[position][:_SHOWN]!r} is no hunk header, '@@ -1,2 +1,3 @@'")
     start = int(header[1]) if header[1] else 0
-    wanted_old, wanted_new = (int(count) if count else 1 for count in (header[2], header[4]))
     position += 1
+    end = _counted_end(lines, position, *(int(count) if count else 1 for count in (header[2], header[4])))
+    if not header[1] or end is None:
+        end = _open_end(lines, position)
     old: list[str] = []
     new: list[str] = []
     old_open = new_open = False
     last = ""
-    while position < len(lines) and not _is_header(lines, position):
-        line = lines[position]
-        sign, rest = line[:1], line[1:]
+    for line in lines[position:end]:
+        sign, rest = line[:1], line[1:].rstrip("\r")
         if sign == "\\":
             old_open, new_open = old_open or last in "- ", new_open or last in "+ "
-            position += 1
             continue
-        if line.rstrip("\r") == "":
-            # An empty line is context whose space was lost, unless the hunk is whole without it.
-            if start and len(old) >= wanted_old and len(new) >= wanted_new:
-                break
-            sign, rest = " ", line
-        if sign not in " +-" or line == "-- ":
-            break
-        if sign != "+":
-            old.append(rest.rstrip("\r"))
-        if sign != "-":
-            new.append(rest.rstrip("\r"))
-        last = sign
-        position += 1
-    while old and new and not old[-1] and not new[-1] and not start and last == " ":
-        old.pop()  # a hunk without counts has no end but its last line that says something
-        new.pop()
+        last = sign if sign in _SIGNS else " "
+        if last != "+":
+            old.append(rest)
+        if last != "-":
+            new.append(rest)
     if not old and not new:
         raise PatchError(f"line {position}: the hunk is empty")
-    return Hunk(start, tuple(old), tuple(new), old_open, new_open), position
+    return Hunk(start, tuple(old), tuple(new), old_open, new_open), end
+
+
+def _counted_end(lines: list[str], position: int, old: int, new: int) -> int | None:
+    """Where a hunk ends by the counts of its header; None if they are wrong."""
+    while old > 0 or new > 0:
+        sign = lines[position].rstrip("\r")[:1] if position < len(lines) else "end"
+        if sign not in ("", " ", "+", "-", "\\"):
+            return None
+        old -= sign in ("", " ", "-")
+        new -= sign in ("", " ", "+")
+        position += 1
+    if old or new:
+        return None
+    if position < len(lines) and lines[position].startswith("\\"):
+        position += 1
+    goes_on = position < len(lines) and lines[position][:1] in _SIGNS and not lines[position].startswith("-- ")
+    return None if goes_on and not _is_header(lines, position) else position
+
+
+def _open_end(lines: list[str], position: int) -> int:
+    """Where a hunk ends whose counts say nothing: before the next header, and without the empty lines before that."""
+    while (
+        position < len(lines) and not _is_header(lines, position) and lines[position][:1] in ("", "\r", *_SIGNS, "\\")
+    ):
+        position += 1
+    while not lines[position - 1].strip("\r"):
+        position -= 1
+    return position
 
 
 def _only_renamed(renamed: dict[str, str]) -> list[FilePatch]:
