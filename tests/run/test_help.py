@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 
-from repository import ROOT
-
 from perstack.testing.project import Project
+from repository import ROOT
 
 
 def test_W_51_every_option_of_run_is_explained_on_the_page_and_no_other(project: Project) -> None:
