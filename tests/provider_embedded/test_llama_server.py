@@ -13,6 +13,15 @@ from pathlib import Path
 import jsonschema
 import pytest
 from embedded import READ, task
+from perstack.messages import (
+    ExpertMessage,
+    Message,
+    TextPart,
+    ToolCallPart,
+    ToolMessage,
+    ToolResultPart,
+    UserMessage,
+)
 from perstack.protocols import Provider
 from perstack.specs import ProviderContext
 from perstack.testing.answers import answer, question
@@ -41,6 +50,23 @@ def provider(name: str, url: str) -> Provider:
     return spec.factory(ProviderContext(settings={"baseUrl": url}, env=env, cache_dir=Path("unused")))
 
 
+def taught() -> list[Message]:
+    """A conversation in which the tool was called twice already: a model this small needs to be shown."""
+    messages = task("Read garden.txt.", instruction="You read files.")
+    for number, (path, content) in enumerate([("garden.txt", "Plant 7 roses"), ("city.txt", "blue-4471")]):
+        call = ToolCallPart(tool_call_id=f"c{number}", tool_name=READ.name, args={"path": path})
+        result = ToolResultPart(tool_call_id=call.tool_call_id, tool_name=READ.name, contents=(TextPart(text=content),))
+        messages += [
+            ExpertMessage(id=f"e{number}", contents=(call,)),
+            ToolMessage(id=f"t{number}", contents=(result,)),
+            ExpertMessage(id=f"a{number}", contents=(TextPart(text=f"It says: {content}"),)),
+            UserMessage(
+                id=f"u{number}", contents=(TextPart(text="Read city.txt." if number == 0 else "Read name.txt."),)
+            ),
+        ]
+    return messages
+
+
 @pytest.mark.parametrize(("name", "path"), [("openai", "/v1"), ("anthropic", "")])
 async def test_a_real_tool_call_comes_over_the_wire(address: str, name: str, path: str) -> None:
     own = provider(name, address + path)
@@ -48,7 +74,7 @@ async def test_a_real_tool_call_comes_over_the_wire(address: str, name: str, pat
         said = await answer(
             own,
             question(
-                *task("Call readTextFile with the path name.txt.", instruction="You call tools."),
+                *taught(),
                 model="smollm2",
                 tools=(READ,),
                 timeout=60,
@@ -61,6 +87,7 @@ async def test_a_real_tool_call_comes_over_the_wire(address: str, name: str, pat
     (call,) = said.calls
     assert call.name == "readTextFile"
     jsonschema.validate(call.args, READ.input_schema)
+    assert call.args == {"path": "name.txt"}
     assert said.finish.usage.input_tokens > 20
     assert said.finish.usage.output_tokens > 5
 

@@ -100,7 +100,7 @@ def extract(model: KnownModel, staging: Path, target: Path, *, report: Report) -
             digest.update(chunk)
             file.write(chunk)
             done += len(chunk)
-            report("checking", done, model.size)
+            report("checking", min(done, model.size), model.size)
         file.flush()
         os.fsync(file.fileno())
     if done != model.size or digest.hexdigest() != model.sha256:
