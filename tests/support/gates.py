@@ -138,9 +138,10 @@ def short_folder() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def gate(internet: Internet, *skills: SkillEntry, way: str = "direct") -> Iterator[GateProcess]:
-    """A gate inside the internet's namespace. `way` is `direct` or `squid`."""
+    """A gate inside the internet's namespace. `way` is `direct`, `squid`, or the path of another Squid."""
     with short_folder() as folder:
-        options = ["--squid", SQUID, "--folder", str(folder)] if way == "squid" else []
+        program = SQUID if way == "squid" else way
+        options = [] if way == "direct" else ["--squid", program, "--folder", str(folder)]
         command = internet.namespace.command(*PROXY, "gate", *options)
         running = GateProcess(command, skills, folder)
         try:

@@ -11,11 +11,11 @@ import contextlib
 import re
 import socket
 from collections.abc import Iterable, Sequence
-from ipaddress import IPv4Network, IPv6Address
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 from time import monotonic
 from typing import NamedTuple
 
-from perstack_proxy.addresses import GLOBAL_UNICAST, SPECIAL_RANGES
+from perstack_proxy.addresses import SPECIAL_RANGES, Network
 from perstack_proxy.control import Listener
 from perstack_proxy.dialer import (
     ADDRESS,
@@ -33,6 +33,7 @@ from perstack_proxy.rules import PORT
 SECOND_GATE = "squid"
 FIRST_PORT = 3201
 
+_MAPPED = IPv6Network("::ffff:0:0/96")
 _REPLY_BYTES = 64 * 1024
 _CONFIG = """\
 # Generated from the decided policy. It enforces the list again, on its own; a change here is lost.
@@ -94,7 +95,7 @@ def squid_config(
         ports.append(f"acl from{at} myportname skill{at}")
         names += _names(at, [str(rule.pattern) for rule in listener.rules.rules])
         allows.append(f"http_access allow from{at}")
-    special = [f"acl special dst {text}" for text in special_addresses()]
+    special = [f"acl special dst {network}" for network in special_addresses()]
     return _CONFIG.format(
         cache_log=cache_log,
         log="none" if log is None else f"{log} perstack",
@@ -106,18 +107,15 @@ def squid_config(
     )
 
 
-def special_addresses() -> Iterable[str]:
-    """The table as Squid writes addresses: networks, and for the unassigned parts of IPv6 from-to pairs.
+def special_addresses() -> Iterable[Network]:
+    """The table as Squid has to have it: no network inside another, because Squid then drops the wider one.
 
     The mapped block is left out, because Squid keeps every IPv4 address in it.
     """
-    for network, _ in SPECIAL_RANGES:
-        if isinstance(network, IPv4Network) or network.subnet_of(GLOBAL_UNICAST):
-            yield str(network)
-    first, last = int(GLOBAL_UNICAST.network_address), int(GLOBAL_UNICAST.broadcast_address)
-    mapped = int(IPv6Address("::ffff:0:0"))
-    for start, end in ((0, mapped - 1), (mapped + 2**32, first - 1), (last + 1, 2**128 - 1)):
-        yield f"{IPv6Address(start).exploded}-{IPv6Address(end).exploded}"
+    reserved = [IPv6Network("4000::/2"), IPv6Network("8000::/1"), *IPv6Network("::/3").address_exclude(_MAPPED)]
+    listed = [network for network, _ in SPECIAL_RANGES]
+    yield from collapse_addresses(network for network in listed if isinstance(network, IPv4Network))
+    yield from collapse_addresses([*reserved, *(network for network in listed if isinstance(network, IPv6Network))])
 
 
 def _names(at: int, patterns: Iterable[str]) -> list[str]:

@@ -21,6 +21,7 @@ from perstack_proxy.squid import FIRST_PORT, SECOND_GATE, SquidDialer, read_log,
 _START_SECONDS = 15.0
 _RESTART_SECONDS = 0.2
 _CHECK_SECONDS = 0.02
+_SHARED_MEMORY = "/dev/shm"  # noqa: S108 - where Squid leaves its segments when it is killed
 
 
 class SquidFailed(RuntimeError):
@@ -86,7 +87,7 @@ class SquidProcess:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
-            for left in glob.glob(f"/dev/shm/squid-{self._service}*") + glob.glob(f"/dev/shm/{self._service}-*"):
+            for left in glob.glob(f"{_SHARED_MEMORY}/{self._service}-*"):
                 os.unlink(left)
         self._log.close()
 
