@@ -78,7 +78,7 @@ class Internet:
             self._addresses.add(address)
         listening = self._bound(address, port, socket.SOCK_STREAM)
         certificate = self._certificate if tls else None
-        server = Server(listening, arrivals=self.arrivals, site=self.pages.get, certificate=certificate)
+        server = Server(listening, arrivals=self.arrivals, site=self._page, certificate=certificate)
         self._undo.callback(server.close)
         self._servers[address, port] = server
         return server
@@ -91,6 +91,9 @@ class Internet:
     def connect(self, address: str, port: int = 443) -> socket.socket:
         """A connection from inside to an address, past everything that is being tested."""
         return self.namespace.inside(lambda: socket.create_connection((address, port), timeout=10))
+
+    def _page(self, path: str) -> Page | None:
+        return self.pages.get(path.partition("?")[0])
 
     def _bound(self, address: str, port: int, kind: socket.SocketKind) -> socket.socket:
         def bind() -> socket.socket:
