@@ -9,27 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from perstack.config.loading import Loaded
-    from perstack.launch.request import RunRequest
     from perstack.plugins.records import PluginSelection
     from perstack.plugins.registry import Registry
-
-
-def load_with_project(args: argparse.Namespace, request: RunRequest) -> tuple[Loaded, Registry]:
-    """The configuration that a run asks for, with its plugins; those that did not load are named on standard error."""
-    from perstack.cli.failures import warn
-    from perstack.config.opening import open_project
-
-    loaded, registry = open_project(
-        config=request.config,
-        cwd=Path.cwd(),
-        overrides=request.overrides,
-        environ=os.environ,
-        env_paths=request.env_paths,
-        plugin_options=args.plugin_options,
-    )
-    warn(registry.warnings)
-    return loaded, registry
 
 
 def load_plugins(args: argparse.Namespace, *, names: Iterable[str] | None = None) -> Registry:

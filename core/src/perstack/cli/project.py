@@ -1,14 +1,16 @@
-"""Commands that read a project and run nothing: their options, and how they open it."""
+"""How commands open the project that their options mean."""
 
 from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from perstack.config.loading import Loaded
+    from perstack.messages import JsonValue
     from perstack.plugins.registry import Registry
 
 
@@ -23,11 +25,24 @@ def add_project_options(parser: argparse.ArgumentParser) -> None:
 
 
 def open_with(args: argparse.Namespace) -> tuple[Loaded, Registry]:
-    """The project that the options mean, and its plugins.
+    """The project that the options of `add_project_options` mean, and its plugins.
 
     Raises:
         ConfigError: Carries every problem.
         PluginError: A required plugin did not load, or there is no such runtime.
+    """
+    loaded, registry = open_overridden(args, {"runtime": args.runtime} if args.runtime else {})
+    if args.runtime:
+        registry.runtime(args.runtime)
+    return loaded, registry
+
+
+def open_overridden(args: argparse.Namespace, overrides: Mapping[str, JsonValue]) -> tuple[Loaded, Registry]:
+    """The project under the values of a command's options, and its plugins, which errors may ask for hints.
+
+    Raises:
+        ConfigError: Carries every problem.
+        PluginError: A required plugin did not load.
     """
     from perstack.cli.failures import warn
     from perstack.config.opening import open_project
@@ -35,13 +50,11 @@ def open_with(args: argparse.Namespace) -> tuple[Loaded, Registry]:
     loaded, registry = open_project(
         config=args.config,
         cwd=Path.cwd(),
-        overrides={"runtime": args.runtime} if args.runtime else {},
+        overrides=overrides,
         environ=os.environ,
         env_paths=args.env_path,
         plugin_options=args.plugin_options,
     )
     args.registry = registry
     warn(registry.warnings)
-    if args.runtime:
-        registry.runtime(args.runtime)
     return loaded, registry

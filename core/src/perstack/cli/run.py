@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,31 +81,17 @@ def run(args: argparse.Namespace) -> int:
     """Run the Expert; the exit code says how it ended."""
     from perstack_proxy.processes import set_not_dumpable
 
-    from perstack.config.opening import open_project
+    from perstack.cli.failures import warn
+    from perstack.cli.project import open_overridden
     from perstack.launch.notices import notices
     from perstack.launch.plan import make_plan
 
     set_not_dumpable()  # before a single secret is read
     request = _request(args)
-    loaded, registry = open_project(
-        config=request.config,
-        cwd=Path.cwd(),
-        overrides=request.overrides,
-        environ=os.environ,
-        env_paths=request.env_paths,
-        plugin_options=args.plugin_options,
-    )
-    args.registry = registry
+    loaded, registry = open_overridden(args, _overrides(args))
     plan = make_plan(request, loaded, registry)
-    _tell(notices(plan))
+    warn(notices(plan))
     return _perform(plan, args)
-
-
-def _tell(lines: Sequence[str]) -> None:
-    from perstack_proxy.sanitise import sanitise_line
-
-    for line in lines:
-        print(f"perstack: {sanitise_line(line)}", file=sys.stderr)
 
 
 def _number(text: str) -> int:
@@ -125,9 +110,6 @@ def _request(args: argparse.Namespace) -> RunRequest:
         query=args.query,
         workspace=Path(args.workspace).resolve(),
         state_dir=args.state_dir or str(default_state_dir(os.environ)),
-        config=args.config,
-        overrides=_overrides(args),
-        env_paths=tuple(args.env_path) if args.env_path is not None else None,
         extra_env=tuple(args.env),
         approve=tuple(args.approve),
         job_id=args.job_id,
@@ -159,6 +141,7 @@ def _overrides(args: argparse.Namespace) -> dict[str, JsonValue]:
 def _perform(plan: RunPlan, args: argparse.Namespace) -> int:
     import anyio
 
+    from perstack.cli.failures import warn
     from perstack.cli.output import JsonLines, WhileShown, Words
     from perstack.cli.person import Approvals, Questions
     from perstack.engine.context import nobody_answers
@@ -195,7 +178,7 @@ def _perform(plan: RunPlan, args: argparse.Namespace) -> int:
         output.close()
     show.check()
     output.end(ended)
-    _tell([f"Journal of job {ended.job_id} ends at {ended.head}"])
+    warn([f"Journal of job {ended.job_id} ends at {ended.head}"])
     return exit_code(ended.run)
 
 

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 def notices(plan: RunPlan) -> tuple[str, ...]:
     """One line each, without values of secrets."""
     return (
-        *plan.registry.warnings,
         *(f"{problem}" for problem in plan.loaded.ignored),
         *_not_redacted(plan),
         *_not_enforced(plan),

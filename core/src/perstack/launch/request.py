@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from perstack.errors import UsageError
 from perstack.ids import checked_id
-from perstack.messages import JsonValue
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,7 +16,6 @@ class RunRequest:
     Attributes:
         expert: Key of the coordinator.
         query: What the person says, or the answer to an interactive call when `is_answer`.
-        overrides: Values of options by the configuration's keys.
         state_dir: Where journals are, as a path or ``SCHEME://place``.
         extra_env: Further variables that every skill of the project may see.
         approve: Tool calls that are allowed without being asked for.
@@ -31,9 +28,6 @@ class RunRequest:
     query: str
     workspace: Path
     state_dir: str
-    config: str | None = None
-    overrides: Mapping[str, JsonValue] = field(default_factory=dict)
-    env_paths: tuple[str, ...] | None = None
     extra_env: tuple[str, ...] = ()
     approve: tuple[str, ...] = ()
     job_id: str | None = None
