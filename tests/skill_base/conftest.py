@@ -12,7 +12,7 @@ from pathlib import Path
 
 import mutations
 import pytest
-from base_tools import DEADLINE_SECONDS, RUNTIMES, Server, process
+from base_tools import COMMAND, DEADLINE_SECONDS, RUNTIMES, Server, process
 
 
 @pytest.fixture
@@ -58,6 +58,7 @@ def launch():
             stack.callback(server.close)
             return server
 
+        start.command = COMMAND
         yield start
 
 

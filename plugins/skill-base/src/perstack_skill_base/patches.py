@@ -23,14 +23,15 @@ class Hunk(NamedTuple):
     """One change.
 
     Attributes:
-        start: Line, counted from 1, at which its old lines are expected; 0 if it does not say.
+        start: Line, counted from 1, at which its old lines are expected, or of which one that only adds comes after;
+            None if it does not say.
         old: Lines that stand in the file.
         new: Lines that stand there afterwards.
         old_open: The last old line has no line break after it.
         new_open: The last new line has none.
     """
 
-    start: int
+    start: int | None
     old: tuple[str, ...]
     new: tuple[str, ...]
     old_open: bool = False
@@ -111,9 +112,7 @@ def apply(text: str, hunks: tuple[Hunk, ...]) -> Applied:
     rejected: list[Rejection] = []
     shift = done = 0
     for number, hunk in enumerate(hunks, start=1):
-        expected = max(hunk.start - 1, 0) + shift if hunk.start else done
-        if hunk.start and not hunk.old:
-            expected += 1  # a hunk that only adds names the line that it follows
+        expected = done if hunk.start is None else max(hunk.start - bool(hunk.old), 0) + shift
         at = _place(lines, hunk, expected, done)
         if isinstance(at, str):
             rejected.append(Rejection(number, expected + 1, at))
@@ -157,7 +156,7 @@ def _hunk(lines: list[str], position: int) -> tuple[Hunk, int]:
     header = _HUNK.match(lines[position].rstrip("\r"))
     if header is None:
         raise PatchError(f"line {position + 1}: {lines[position][:_SHOWN]!r} is no hunk header, '@@ -1,2 +1,3 @@'")
-    start = int(header[1]) if header[1] else 0
+    start = int(header[1]) if header[1] else None
     position += 1
     end = _counted_end(lines, position, *(int(count) if count else 1 for count in (header[2], header[4])))
     if not header[1] or end is None:
@@ -232,7 +231,7 @@ def _place(lines: list[str], hunk: Hunk, expected: int, first: int) -> int | str
     """The index of the hunk's first old line, nearest to where it is expected, or why there is none."""
     old = [line.rstrip("\r") for line in hunk.old]
     if not old:
-        return min(max(expected, first), len(lines)) if hunk.start or not lines else len(lines)
+        return len(lines) if hunk.start is None else min(max(expected, first), len(lines))
     places = [
         index
         for index in range(first, len(lines) - len(old) + 1)
@@ -241,7 +240,7 @@ def _place(lines: list[str], hunk: Hunk, expected: int, first: int) -> int | str
     ]
     if not places:
         return _mismatch(lines, old, expected, first)
-    if not hunk.start and len(places) > 1:
+    if hunk.start is None and len(places) > 1:
         where = ", ".join(str(place + 1) for place in places[:5])
         return f"it fits at more than one place (lines {where}), and it has no line numbers"
     return min(places, key=lambda place: abs(place - expected))
