@@ -148,7 +148,7 @@ def test_AM3_a_description_is_cut_with_a_marker() -> None:
 def test_a_plain_definition_arrives_unchanged() -> None:
     schema = {"type": "object", "properties": {"sep": {"enum": ["\t", "\n", ","]}}, "required": ["sep"]}
     definition = build({"s": [tool("t", "Splits.\n\n- one\n- two ✔️ 日本語", schema)]}).definitions[0]
-    assert definition.description == "Splits.\n\n- one\n- two ✔️ 日本語"
+    assert definition.description == '<from_skill name="s">\nSplits.\n\n- one\n- two ✔️ 日本語\n</from_skill>'
     assert definition.input_schema == schema
 
 

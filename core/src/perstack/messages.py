@@ -142,13 +142,17 @@ class ToolCall(Wire, frozen=True, kw_only=True):
 
 
 class ToolResult(Wire, frozen=True, kw_only=True):
-    """What came of a `ToolCall`; a failure, a denial and an interruption are results too."""
+    """What came of a `ToolCall`; a failure, a denial and an interruption are results too.
+
+    `untrusted` says that the skill's server wrote it; what perstack or the person says is not.
+    """
 
     id: str
     skill_name: str
     tool_name: str
     result: tuple[ContentPart, ...]
     is_error: bool = False
+    untrusted: bool = False
 
 
 def text_of(parts: tuple[object, ...]) -> str:

@@ -41,6 +41,7 @@ from perstack.messages import (
     Usage,
     text_of,
 )
+from perstack.tools.provenance import marked_parts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,7 +97,10 @@ def tool_message(state: RunState, *, checkpoint_id: str) -> ToolMessage:
     """The results of the step's calls as one message, whose id follows from the checkpoint that takes it in."""
     contents = tuple(
         ToolResultPart(
-            tool_call_id=result.id, tool_name=result.tool_name, contents=result.result, is_error=result.is_error
+            tool_call_id=result.id,
+            tool_name=result.tool_name,
+            contents=marked_parts(result.result, result.skill_name) if result.untrusted else result.result,
+            is_error=result.is_error,
         )
         for result in state.ordered_results
     )

@@ -80,6 +80,7 @@ def open_tools(plan: RunPlan, recorder: Recorder, runtime: Runtime, approver: Ap
                 approver=approver,
                 reviewed=_Reviewed(recorder, run_id, policy.key),
                 shorten=outputs.shorten,
+                timeouts={skill.skill: skill.timeout for skill in policy.skills if skill.timeout is not None},
             )
             yield RunTools(box, Dispatcher(box, served, context))
 

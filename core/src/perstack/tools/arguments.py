@@ -14,6 +14,7 @@ from perstack_proxy.limits import MESSAGE_DEPTH
 
 if TYPE_CHECKING:
     from perstack.messages import JsonObject, JsonValue
+    from perstack.protocols import CallOutcome, SkillTool
 
 MAX_PROBLEMS = 5
 MAX_VISITS = 50_000
@@ -42,6 +43,15 @@ def argument_problems(args: JsonObject, schema: JsonObject) -> tuple[str, ...]:
     except _Enough:
         return tuple(problems)
     return tuple(problems)
+
+
+def output_problems(tool: SkillTool, outcome: CallOutcome) -> str:
+    """Why structured content is not what the tool's own schema promises, or nothing. An error promises nothing."""
+    if tool.output_schema is None or outcome.is_error:
+        return ""
+    if not isinstance(outcome.structured, dict):
+        return "it has no structured content"
+    return "; ".join(argument_problems(outcome.structured, tool.output_schema))
 
 
 def _size_problem(args: JsonObject) -> str | None:

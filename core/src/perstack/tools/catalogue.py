@@ -12,16 +12,23 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from perstack_proxy.sanitise import sanitise_line
+
 from perstack.errors import ConfigError, Problem
 from perstack.messages import ToolDefinition
 from perstack.protocols import SkillTool
-from perstack.tools.names import exposed_name, visible, visible_schema
+from perstack.tools.names import exposed_name, look_alike, visible, visible_schema
+from perstack.tools.outputs import SKILL as OUTPUTS_SKILL
+from perstack.tools.provenance import marked
 
 if TYPE_CHECKING:
     from perstack.config.models import ExpertConfig, SkillConfig
     from perstack.messages import JsonObject
 
 ToolKind = Literal["mcp", "delegate", "interactive"]
+
+OURS = frozenset({"@perstack/base", OUTPUTS_SKILL})
+"""Skills whose tools perstack itself describes."""
 
 DELEGATE_PREFIX = "delegate/"
 """Before an Expert's key, where a tool's skill is named."""
@@ -117,9 +124,12 @@ def toolbox(
 
 
 def _tool(kind: ToolKind, skill: str, source: SkillTool) -> Tool:
+    description = visible(source.description)
+    if kind == "mcp" and skill not in OURS and description:
+        description = marked(description, skill)
     definition = ToolDefinition(
         name=exposed_name(source.name),
-        description=visible(source.description),
+        description=description,
         input_schema=visible_schema(source.input_schema),
     )
     return Tool(kind=kind, skill=skill, definition=definition, source=source)
@@ -148,24 +158,32 @@ def _unknown_names(skill: str, config: SkillConfig | None, offered: Sequence[Ski
 
 
 def _distinct(tools: Iterable[Tool]) -> list[Tool]:
-    """`tools`, when no two of them could be taken for one another: names that differ in case only count as one."""
-    found: dict[str, Tool] = {}
+    """`tools`, when no two of them could be taken for one another.
+
+    Names that differ in case only count as one, and so do names of two skills that only look the same.
+    """
+    called: dict[str, Tool] = {}
+    looking: dict[str, Tool] = {}
     problems = []
     for tool in tools:
-        other = found.setdefault(tool.name.casefold(), tool)
+        other = called.setdefault(tool.name.casefold(), tool)
+        twin = looking.setdefault(look_alike(tool.original), tool)
         if other is not tool:
-            problems.append(
-                Problem(
-                    message=(
-                        f"tool {tool.original!r} of {tool.skill!r} and tool {other.original!r} of {other.skill!r} "
-                        f"would both be called {tool.name!r}"
-                    ),
-                    hint="leave one out with omit or pick",
-                )
-            )
+            problems.append(_clash(tool, other, f"would both be called {tool.name!r}"))
+        elif twin.skill != tool.skill:
+            problems.append(_clash(tool, twin, "look the same"))
     if problems:
         raise ConfigError(problems)
-    return list(found.values())
+    return list(called.values())
+
+
+def _clash(tool: Tool, other: Tool, how: str) -> Problem:
+    return Problem(
+        message=sanitise_line(
+            f"tool {tool.original!r} of {tool.skill!r} and tool {other.original!r} of {other.skill!r} {how}"
+        ),
+        hint="leave one out with omit or pick",
+    )
 
 
 def _last_segment(key: str) -> str:

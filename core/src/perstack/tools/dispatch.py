@@ -6,15 +6,16 @@ Whatever goes wrong on the way becomes a result that the model reads; nothing bu
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-import msgspec
+from msgspec.structs import replace
 
 from perstack.errors import PerstackError, ToolError
 from perstack.messages import ContentPart, TextPart, ToolResult
 from perstack.specs import ToolView
-from perstack.tools.arguments import argument_problems
+from perstack.tools.arguments import argument_problems, output_problems
+from perstack.tools.names import visible
 from perstack.tools.results import bounded
 from perstack.tools.review import Approver, Reviewers, Verdict, decide, nobody
 
@@ -58,6 +59,7 @@ class DispatchContext:
         redactor: Applied to every text of every result, before it is cut and before anyone sees it.
         reviewed: Told of each call that was denied, or that a person was asked about.
         timeout: Seconds for one call.
+        timeouts: Other seconds for calls of some skills, by the skill's name.
         shorten: Makes a result's contents as short as the model can use.
     """
 
@@ -67,6 +69,7 @@ class DispatchContext:
     approver: Approver = nobody
     reviewed: Callable[[ToolCall, Verdict], None] = lambda *_: None
     timeout: float = CALL_SECONDS
+    timeouts: Mapping[str, float] = field(default_factory=dict)
     shorten: Callable[[tuple[ContentPart, ...]], tuple[ContentPart, ...]] = bounded
 
 
@@ -108,7 +111,7 @@ class Dispatcher:
             expert=self._context.expert,
             skill=tool.skill,
             name=tool.original,
-            description=tool.definition.description,
+            description=visible(tool.source.description),
             input_schema=tool.definition.input_schema,
         )
         verdict = await decide(call, view, reviewers=self._context.reviewers, approver=self._context.approver)
@@ -148,15 +151,20 @@ class Dispatcher:
         session = skill.session
         if not any(offered == tool.source for offered in session.tools):
             raise ToolError(f"Skill {tool.skill!r} changed or withdrew {call.tool_name!r} since the run began.")
-        outcome = await session.call(
-            tool.original, call.args, timeout=call_seconds(tool, call.args, least=self._context.timeout)
-        )
+        seconds = self._context.timeouts.get(tool.skill, self._context.timeout)
+        try:
+            outcome = await session.call(tool.original, call.args, timeout=call_seconds(tool, call.args, least=seconds))
+        except ToolError as error:  # its words may be the server's
+            return replace(_failed(call, str(error)), untrusted=True)
+        if problems := output_problems(tool.source, outcome):
+            raise ToolError(f"Skill {tool.skill!r} broke its own output schema: {problems}.")
         return ToolResult(
             id=call.id,
             skill_name=tool.skill,
             tool_name=call.tool_name,
             result=outcome.contents,
             is_error=outcome.is_error,
+            untrusted=True,
         )
 
     def _finished(self, call: ToolCall, result: ToolResult) -> ToolResult:
@@ -169,11 +177,12 @@ class Dispatcher:
             tool_name=call.tool_name,
             result=self._context.shorten(redacted),
             is_error=result.is_error,
+            untrusted=result.untrusted,
         )
 
     def _redacted(self, part: ContentPart) -> ContentPart:
         if isinstance(part, TextPart):
-            return msgspec.structs.replace(part, text=self._context.redactor.text(part.text))
+            return replace(part, text=self._context.redactor.text(part.text))
         return part
 
     def _unknown(self, name: str) -> str:

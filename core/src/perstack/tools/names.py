@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from typing import TYPE_CHECKING
 
 from perstack_proxy.sanitise import sanitise
@@ -16,6 +17,12 @@ NAME_CHARACTERS = 64
 DESCRIPTION_CHARACTERS = 4000
 _HASH_CHARACTERS = 8
 
+_UNSEEN = frozenset({"Cc", "Cf", "Mn", "Me"})
+_LOOKS = str.maketrans(
+    # Letters of Cyrillic, Greek and phonetic alphabets, each folded; then digits, strokes and what becomes "_".
+    "аеорсухіјѕһԁԛԝвнтмкαορνικυχτεηγβıɡɑɩ01i|-.",  # noqa: RUF001
+    "aeopcyxljshdqwbhtmkaopvlkuxtenyblgalolll__",
+)
 _ILLEGAL = re.compile(r"[^A-Za-z0-9_-]")
 
 
@@ -29,6 +36,13 @@ def exposed_name(original: str) -> str:
         return name
     mark = hashlib.sha256(original.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH_CHARACTERS]
     return f"{name[: NAME_CHARACTERS - len(mark) - 1]}_{mark}"
+
+
+def look_alike(name: str) -> str:
+    """What `name` looks like: two names with one look are taken for one another by whoever reads them."""
+    plain = unicodedata.normalize("NFKD", name)
+    plain = "".join(c for c in plain if unicodedata.category(c) not in _UNSEEN).casefold().translate(_LOOKS)
+    return plain.replace("rn", "m").replace("vv", "w")
 
 
 def visible(text: str) -> str:
