@@ -7,8 +7,8 @@ import json
 
 import msgspec
 import pytest
-from model_events import as_sent
 from model_conversation import PNG, TOOLS, conversation
+from model_events import as_sent
 from perstack.messages import (
     ExpertMessage,
     FilePart,

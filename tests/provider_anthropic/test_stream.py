@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 from model_events import told
 from perstack.errors import ProviderError

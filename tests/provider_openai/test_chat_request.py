@@ -6,8 +6,8 @@ import json
 from functools import partial
 
 import pytest
-from model_events import as_sent
 from model_conversation import PNG, SOUND, TOOLS, conversation
+from model_events import as_sent
 from perstack.messages import (
     ExpertMessage,
     FilePart,

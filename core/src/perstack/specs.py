@@ -150,7 +150,8 @@ class ProviderSpec:
         optional_env: Further variables that it reads, such as its base URL.
         secret_env: Those of both whose values are secrets.
         setting_keys: Keys that its ``[provider.setting]`` table may have.
-        api_hosts: Hosts that its traffic goes to when no base URL is configured.
+        api_hosts: Hosts of the vendor, regional and sovereign forms included, as patterns.
+        hosts: The very hosts that its traffic goes to with these settings; None where they are all of `api_hosts`.
         models: What is known of its models, by name.
         default_model: Used when neither the configuration nor the command line names one.
     """
@@ -163,6 +164,7 @@ class ProviderSpec:
     secret_env: tuple[str, ...] = ()
     setting_keys: frozenset[str] = frozenset()
     api_hosts: tuple[str, ...] = ()
+    hosts: Callable[[ProviderContext], tuple[str, ...]] | None = None
     models: Mapping[str, ModelInfo] = field(default_factory=dict)
     default_model: str | None = None
 

@@ -28,7 +28,7 @@ REASONING_TOKENS = {"none": 0, "minimal": 1024, "low": 2048, "medium": 5000, "hi
 """Tokens for each level of ``reasoningBudget``; the figures are the original's."""
 
 PROXY_VARIABLES = ("PERSTACK_PROXY_URL", "HTTPS_PROXY", "https_proxy")
-"""Variables that name the proxy for the model's traffic, the first that is set counts. Skills have their own way out."""
+"""Variables that name the proxy for the model's traffic; the first that is set counts."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,7 +78,7 @@ def make_plan(request: RunRequest, loaded: Loaded, registry: Registry) -> RunPla
         extra_env=request.extra_env,
     )
     secret_env = {name: context.env[name] for name in provider.secret_env if name in context.env}
-    proxy = {"proxy password": value for value in context.proxy.secrets} if context.proxy else {}
+    proxy = {f"proxy password {n}": one for n, one in enumerate(context.proxy.secrets)} if context.proxy else {}
     secrets = secret_values(decision, loaded.host_env, {**secret_env, **_header_secrets(context), **proxy})
     return RunPlan(
         request=request,

@@ -65,7 +65,7 @@ class ModelClient:
         framing: How events stand in an answer's body.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all by name
         self,
         *,
         provider: str,
@@ -85,7 +85,9 @@ class ModelClient:
         self._provider = provider
         self._base_url = base_url
         self._key = key
-        self._secrets = (*secrets, *(proxy.secrets if proxy else ()))
+        # "Bearer KEY" is a header's value, and KEY what a server may repeat.
+        parts = (value.partition(" ")[2] for value in secrets)
+        self._secrets = (*secrets, *filter(None, parts), *(proxy.secrets if proxy else ()))
         self._authorise = authorise
         self._framing = framing
         self._timeouts = timeouts

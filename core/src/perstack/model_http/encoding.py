@@ -1,8 +1,8 @@
-"""The JSON of a conversation, made once for each message: a step sends all messages again, and only the last are new."""
+"""The JSON of a conversation, made once for each message: a step sends them all again, and only the last are new."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 import msgspec
@@ -14,11 +14,11 @@ from perstack.specs import ModelInfo
 KEPT_BYTES = 64 * 1024 * 1024
 """JSON that one provider keeps; longer conversations are encoded anew at each step, which is slow and right."""
 
-_Key: TypeAlias = tuple[int, bool | None, bool | None]
+_Key: TypeAlias = tuple[int, bool, bool]
 
 
 class Encodings:
-    """A vendor's form of messages as JSON. Equal messages give equal bytes, so that a prefix stays the vendor's to cache.
+    """A vendor's form of messages as JSON. Equal messages give equal bytes, so that the vendor can cache a prefix.
 
     Messages are told apart by identity: they are frozen, and the engine hands on the very same ones from step to step.
 
@@ -31,11 +31,13 @@ class Encodings:
         self._form = form
         self._most = most
         self._size = 0
+        self._newest: tuple[tuple[Message, ...], ModelInfo | None, list[msgspec.Raw]] = ((), None, [])
         self._kept: dict[_Key, tuple[Message, tuple[msgspec.Raw, ...]]] = {}
 
     def one(self, message: Message, info: ModelInfo | None = None) -> tuple[msgspec.Raw, ...]:
         """The objects of one message, without what the model of `info` does not take."""
-        key = (id(message), info and info.vision, info and info.documents)
+        blind, no_documents = (info.vision is False, info.documents is False) if info is not None else (False, False)
+        key = (id(message), blind, no_documents)
         kept = self._kept.get(key)
         if kept is not None:  # which holds the message, so nothing else has its id
             return kept[1]
@@ -48,6 +50,12 @@ class Encodings:
         self._kept[key] = (message, encoded)
         return encoded
 
-    def all(self, messages: Sequence[Message], info: ModelInfo | None = None) -> list[msgspec.Raw]:
-        """The objects of all of them, in order."""
-        return [raw for message in messages for raw in self.one(message, info)]
+    def all(self, messages: tuple[Message, ...], info: ModelInfo | None = None) -> list[msgspec.Raw]:
+        """The objects of all of them, in order. The conversation of the step before is not gone through again."""
+        before, known, objects = self._newest
+        begin = len(before)
+        if known != info or messages[:begin] != before:  # compares by identity first: microseconds
+            begin, objects = 0, []
+        objects = objects + [raw for message in messages[begin:] for raw in self.one(message, info)]
+        self._newest = (messages, info, objects)
+        return objects

@@ -20,7 +20,9 @@ PASSING = frozenset({408, 409, 425, 429, 529})
 """Statuses below 500, and one above, that pass by themselves. 500 and above do, but for two that never will."""
 LASTING = frozenset({501, 505})
 OUT_OF_MONEY = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "billing_error"})
-PASSING_KINDS = frozenset({"overloaded_error", "rate_limit_error", "api_error", "server_error", "timeout_error"})
+PASSING_KINDS = frozenset(
+    {"overloaded_error", "rate_limit_error", "rate_limit_exceeded", "api_error", "server_error", "timeout_error"}
+)
 HINTS = {
     401: "Check {key}.",
     403: "Check what {key} may do.",

@@ -8,7 +8,6 @@ from perstack.messages import ContentPart, FilePart, ImagePart, Message, TextPar
 from perstack.specs import ModelInfo
 
 
-
 def unsendable(mime_type: str) -> str:
     """The words for a part of a type that the format, or the model, does not know."""
     return f"[A file of type {mime_type} stood here; this model's format cannot carry it.]"

@@ -29,6 +29,7 @@ def perstack_register_providers() -> list[ProviderSpec]:
             secret_env=(KEY,),
             setting_keys=frozenset({"baseUrl", "headers"}),
             api_hosts=("api.anthropic.com",),
+            hosts=_hosts,
             models=MODELS,
             default_model=DEFAULT_MODEL,
         )
@@ -39,3 +40,11 @@ def _factory(context: ProviderContext) -> Provider:
     from perstack_provider_anthropic.provider import MessagesProvider
 
     return MessagesProvider(context, key=KEY, url_variable=URL_VARIABLE)
+
+
+def _hosts(context: ProviderContext) -> tuple[str, ...]:
+    from urllib.parse import urlsplit
+
+    from perstack_provider_anthropic.provider import server_url
+
+    return (urlsplit(server_url(context, url_variable=URL_VARIABLE)).hostname or "",)

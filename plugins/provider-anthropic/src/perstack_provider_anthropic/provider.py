@@ -25,7 +25,7 @@ class MessagesProvider:
     def __init__(self, context: ProviderContext, *, key: str, url_variable: str) -> None:
         own = header_settings(context)
         api_key = secret(context, key)
-        url = base_url(context, variable=url_variable, default=DEFAULT_URL)
+        url = server_url(context, url_variable=url_variable)
         self._path = "/messages" if urlsplit(url).path.endswith("/v1") else "/v1/messages"
         self._encodings = Encodings(message_blocks)
         self._client = ModelClient(
@@ -46,3 +46,8 @@ class MessagesProvider:
     async def aclose(self) -> None:
         """Close every connection."""
         await self._client.aclose()
+
+
+def server_url(context: ProviderContext, *, url_variable: str) -> str:
+    """The base URL, with or without the format's version at its end."""
+    return base_url(context, variable=url_variable, default=DEFAULT_URL)

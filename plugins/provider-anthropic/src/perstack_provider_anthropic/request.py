@@ -40,8 +40,8 @@ CACHED: JsonObject = {"type": "ephemeral"}
 def messages_body(request: GenerateRequest, models: Mapping[str, ModelInfo]) -> JsonObject:
     """The request's body without its messages, which come last.
 
-    Cache marks stand on the last tool and the system prompt; the vendor sets the third itself, on the newest message, so
-    that no mark moves through the bytes of the conversation.
+    Cache marks stand on the last tool and the system prompt; the vendor sets the third itself, on the newest message,
+    so that no mark moves through the bytes of the conversation.
     """
     known = request.info or known_model(models, request.model)
     limit = request.max_output_tokens or (known and known.max_output) or OUTPUT_TOKENS
@@ -80,9 +80,7 @@ def _tool(tool: ToolDefinition) -> JsonObject:
     return {"name": tool.name, "description": tool.description, "input_schema": tool.input_schema}
 
 
-def turns(
-    messages: Sequence[Message], blocks: Callable[[Message], Sequence[msgspec.Raw]]
-) -> list[dict[str, object]]:
+def turns(messages: Sequence[Message], blocks: Callable[[Message], Sequence[msgspec.Raw]]) -> list[dict[str, object]]:
     """Turns that alternate, as the format wants them, of the blocks of each message; what has none is left out."""
     found: list[dict[str, object]] = []
     content: list[msgspec.Raw] = []

@@ -27,6 +27,11 @@ def spec(profile: Profile) -> ProviderSpec:
 
         return OpenAIProvider(profile, context)
 
+    def hosts(context: ProviderContext) -> tuple[str, ...]:
+        from perstack_provider_openai.provider import server_hosts
+
+        return server_hosts(profile, context)
+
     return ProviderSpec(
         name=profile.name,
         summary=profile.summary,
@@ -36,5 +41,6 @@ def spec(profile: Profile) -> ProviderSpec:
         secret_env=(profile.key,) if profile.key else (),
         setting_keys=profile.settings,
         api_hosts=profile.hosts,
+        hosts=hosts,
         models=profile.models,
     )

@@ -17,6 +17,8 @@ from perstack_provider_openai.profiles import Api, Profile
 from perstack_provider_openai.responses_request import responses_body, responses_items
 from perstack_provider_openai.responses_stream import ResponsesAnswer
 
+LOGIN = "login.microsoftonline.com"
+
 
 class OpenAIProvider:
     """One profile's server, in the format that it speaks best."""
@@ -78,7 +80,9 @@ class Route:
         by_deployment = context.settings.get("useDeploymentBasedUrls") is True
         if by_deployment and not version:
             message = f"{profile.version_variable} is not set, and URLs by deployment need it."
-            raise ConfigError([Problem(message=message, hint='Set it, or the setting apiVersion = "2025-04-01-preview".')])
+            raise ConfigError(
+                [Problem(message=message, hint='Set it, or the setting apiVersion = "2025-04-01-preview".')]
+            )
         self._by_deployment = by_deployment
         self._query = f"?{urlencode({'api-version': version})}" if version else ""
 
@@ -99,9 +103,10 @@ def api_of(profile: Profile, context: ProviderContext) -> Api:
         return "chat" if setting == "chat" else "responses"
     if setting:
         raise ConfigError([Problem(message=f"api is {setting!r}.", hint='Write api = "chat" or api = "responses".')])
-    by_deployment = context.settings.get("useDeploymentBasedUrls") is True
+    if context.settings.get("useDeploymentBasedUrls") is True:
+        return "chat"  # the only one that has such URLs
     elsewhere = bool(text_setting(context, "baseUrl") or context.env.get(profile.url_variable))
-    return profile.api_elsewhere if elsewhere or by_deployment else profile.api
+    return profile.api_elsewhere if elsewhere else profile.api
 
 
 def server_url(profile: Profile, context: ProviderContext) -> str:
@@ -122,3 +127,9 @@ def server_url(profile: Profile, context: ProviderContext) -> str:
     url = base_url(context, variable=profile.url_variable, default=default)
     path = urlsplit(url).path
     return url.removesuffix(path) + profile.api_path if profile.api_path and path in ("", "/api") else url
+
+
+def server_hosts(profile: Profile, context: ProviderContext) -> tuple[str, ...]:
+    """The host of the base URL, and that of tokens where they take a key's place."""
+    identity = profile.token_scope and text_setting(context, "auth") == "identity"
+    return (urlsplit(server_url(profile, context)).hostname or "", *((LOGIN,) if identity else ()))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 from perstack.errors import ProviderError
-from perstack.messages import FinishReason, Usage
+from perstack.messages import FinishReason, JsonValue, Usage
 from perstack.model_http import Event, ToolCalls, cut_off, malformed, reported
 from perstack.protocols import Finish, ReasoningDelta, ReasoningEnd, StreamPart, TextDelta
 
@@ -65,7 +65,7 @@ class _Told(msgspec.Struct, frozen=True):
     """Every kind of event in one; kinds that are not known are passed over."""
 
     type: str
-    delta: msgspec.Raw | None = None
+    delta: JsonValue = None
     summary_index: int | None = None
     item: _Item | None = None
     response: _Response | None = None
@@ -75,7 +75,6 @@ class _Told(msgspec.Struct, frozen=True):
 
 
 _DECODER = msgspec.json.Decoder(_Told)
-_TEXT = msgspec.json.Decoder(str)
 
 
 class ResponsesAnswer:
@@ -101,9 +100,9 @@ class ResponsesAnswer:
         """
         try:
             told = _DECODER.decode(event.data)
-            delta = _TEXT.decode(told.delta) if told.delta and told.type in TEXTS | THOUGHTS else ""
         except (msgspec.MsgspecError, RecursionError) as error:
             raise malformed(self._provider, f"an event that is none: {error}") from None
+        delta = told.delta if isinstance(told.delta, str) else ""
         if told.type in TEXTS:
             self._refused = self._refused or told.type == "response.refusal.delta"
             yield TextDelta(text=delta)

@@ -4,7 +4,8 @@
         ...  # a provider with base URL server.openai_url or server.anthropic_url
     assert server.requests[1].tool_results == ("...",)
 
-It speaks OpenAI Chat Completions and Anthropic Messages, streamed and whole; the request's path decides.
+It speaks OpenAI Chat Completions and Responses, Anthropic Messages, Gemini's generateContent and Bedrock's Converse,
+streamed and whole; the request's path decides.
 """
 
 from __future__ import annotations

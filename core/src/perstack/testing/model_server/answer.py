@@ -14,7 +14,6 @@ from perstack.testing.model_server.script import Cut, ErrorEvent, Raw, Refuse, S
 from perstack.testing.model_server.wire import Wire
 
 JSON = {"content-type": "application/json"}
-STREAM = {"content-type": "text/event-stream; charset=utf-8", "transfer-encoding": "chunked"}
 
 
 async def answer(connection: Connection, wire: Wire, request: ModelRequest, turn: Turn) -> bool:
@@ -29,7 +28,7 @@ async def answer(connection: Connection, wire: Wire, request: ModelRequest, turn
         await connection.whole(fault.status, body, {**JSON, **fault.headers})
     elif isinstance(fault, Raw):
         await connection.whole(fault.status, fault.body, {"content-type": fault.content_type})
-    elif request.body.get("stream"):
+    elif wire.streams(request):
         return await _stream(connection, wire, request, turn)
     else:
         if isinstance(fault, Stall):
@@ -47,7 +46,7 @@ async def _stream(connection: Connection, wire: Wire, request: ModelRequest, tur
     fault = turn.fault
     if isinstance(fault, Stall) and fault.after is None:
         await _wait(connection, fault.gate)
-    await connection.start(200, STREAM)
+    await connection.start(200, {"content-type": wire.content_type, "transfer-encoding": "chunked"})
     events: Iterable[bytes] = wire.events(turn, request)
     for count, event in enumerate(events):
         if isinstance(fault, Stall) and fault.after == count:

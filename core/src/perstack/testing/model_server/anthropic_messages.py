@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from perstack.messages import JsonObject, Usage
 from perstack.testing.model_server.requests import ModelRequest, WireName
 from perstack.testing.model_server.script import ErrorEvent, Turn
-from perstack.testing.model_server.wire import arguments, call_id, pieces, sse
+from perstack.testing.model_server.wire import SSE, arguments, call_id, pieces, sse
 
 FINISH = {"stop": "end_turn", "tool-calls": "tool_use", "length": "max_tokens", "refusal": "refusal"}
 ERRORS = {400: "invalid_request_error", 401: "authentication_error", 429: "rate_limit_error", 529: "overloaded_error"}
@@ -18,7 +18,15 @@ class AnthropicMessages:
     """The format of ``POST /v1/messages``."""
 
     name: WireName = "anthropic-messages"
-    path_end = "/v1/messages"
+    content_type = SSE
+
+    def serves(self, path: str) -> bool:
+        """Whether requests to `path` are of this format."""
+        return path.endswith("/v1/messages")
+
+    def streams(self, request: ModelRequest) -> bool:
+        """Whether the request asks for a stream."""
+        return bool(request.body.get("stream"))
 
     def events(self, turn: Turn, request: ModelRequest) -> Iterator[bytes]:
         """``message_start``, each block's start, deltas and stop, ``message_delta`` and ``message_stop``."""

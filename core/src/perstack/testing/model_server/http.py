@@ -19,12 +19,17 @@ class Gone(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HttpRequest:
-    """A request that arrived whole. Header names are in lower case."""
+    """A request that arrived whole. Header names are in lower case; `target` is the path with its query."""
 
     method: str
-    path: str
+    target: str
     headers: Mapping[str, str]
     body: bytes
+
+    @property
+    def path(self) -> str:
+        """The target without its query."""
+        return self.target.partition("?")[0]
 
 
 class Connection:
@@ -50,7 +55,7 @@ class Connection:
             await self._more()
         first, *lines = bytes(self._buffer[:end]).decode("latin-1").split("\r\n")
         del self._buffer[: end + 4]
-        method, path, _ = first.split(" ", 2)
+        method, target, _ = first.split(" ", 2)
         headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         length = int(headers.get("content-length", "0"))
         if length > BODY_BYTES:
@@ -59,7 +64,7 @@ class Connection:
             await self._more()
         body = bytes(self._buffer[:length])
         del self._buffer[:length]
-        return HttpRequest(method=method, path=path.partition("?")[0], headers=headers, body=body)
+        return HttpRequest(method=method, target=target, headers=headers, body=body)
 
     async def start(self, status: int, headers: Mapping[str, str]) -> None:
         """Send the head of an answer."""

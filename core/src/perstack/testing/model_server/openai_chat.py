@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from perstack.messages import JsonObject, JsonValue, Usage
 from perstack.testing.model_server.requests import ModelRequest, WireName
 from perstack.testing.model_server.script import ErrorEvent, Turn
-from perstack.testing.model_server.wire import arguments, call_id, pieces, sse
+from perstack.testing.model_server.wire import SSE, arguments, call_id, pieces, sse
 
 FINISH = {"stop": "stop", "tool-calls": "tool_calls", "length": "length", "refusal": "content_filter"}
 
@@ -16,7 +16,15 @@ class OpenAIChat:
     """The format of ``POST /v1/chat/completions``."""
 
     name: WireName = "openai-chat"
-    path_end = "/chat/completions"
+    content_type = SSE
+
+    def serves(self, path: str) -> bool:
+        """Whether requests to `path` are of this format."""
+        return path.endswith("/chat/completions")
+
+    def streams(self, request: ModelRequest) -> bool:
+        """Whether the request asks for a stream."""
+        return bool(request.body.get("stream"))
 
     def events(self, turn: Turn, request: ModelRequest) -> Iterator[bytes]:
         """Chunks with deltas, a usage chunk when it was asked for, and ``[DONE]``."""

@@ -10,7 +10,12 @@ import msgspec
 
 from perstack.messages import JsonObject, JsonValue
 
-WireName = Literal["openai-chat", "anthropic-messages"]
+WireName = Literal["openai-chat", "openai-responses", "anthropic-messages", "google-generate", "bedrock-converse"]
+SYSTEM = {"anthropic-messages": "system", "bedrock-converse": "system", "google-generate": "systemInstruction"}
+"""Where each vendor puts the system prompt; the others have messages for it."""
+MESSAGES = {"openai-responses": "input", "google-generate": "contents"}
+"""Where each vendor puts the conversation, if not in ``messages``."""
+MODEL_ROLES = ("assistant", "model")
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
@@ -19,6 +24,7 @@ class ModelRequest:
 
     Attributes:
         index: 0 for the server's first request.
+        target: The path with its query.
         headers: Names are in lower case.
         raw: The request's body.
         in_flight: Requests that were being answered when this one arrived, itself included.
@@ -30,6 +36,7 @@ class ModelRequest:
     index: int
     wire: WireName
     path: str
+    target: str
     headers: Mapping[str, str]
     raw: bytes
     in_flight: int
@@ -57,47 +64,61 @@ class ModelRequest:
     @property
     def messages(self) -> Sequence[JsonObject]:
         """The conversation in the vendor's format."""
-        return _objects(self.body.get("messages"))
+        return _objects(self.body.get(MESSAGES.get(self.wire, "messages")))
 
     @property
     def system(self) -> str:
         """The system prompt's text."""
-        if self.wire == "anthropic-messages":
-            return text_in(self.body.get("system"))
+        if self.wire in SYSTEM:
+            return text_in(self.body.get(SYSTEM[self.wire]))
         return "\n".join(text_in(m.get("content")) for m in self.messages if m.get("role") in ("system", "developer"))
 
     @property
     def said(self) -> str:
         """The last message's text, tool results included."""
-        return text_in(self.messages[-1].get("content")) if self.messages else ""
+        return text_in(self.messages[-1]) if self.messages else ""
 
     @property
     def tool_names(self) -> tuple[str, ...]:
         """The tools that the model was told of."""
-        tools = _objects(self.body.get("tools"))
-        return tuple(str((_object(tool.get("function")) or tool).get("name")) for tool in tools)
+        config = _object(self.body.get("toolConfig"))
+        tools = _objects(self.body.get("tools") or config.get("tools"))
+        declared = [one for tool in tools for one in _objects(tool.get("functionDeclarations")) or [tool]]
+        inner = (_object(tool.get("function")) or _object(tool.get("toolSpec")) or tool for tool in declared)
+        return tuple(str(tool["name"]) for tool in inner if "name" in tool)
 
     @property
     def tool_results(self) -> tuple[str, ...]:
         """Texts of the tool results after the model's last message, in order."""
         results: list[str] = []
         for message in reversed(self.messages):
-            if message.get("role") == "assistant":
+            if message.get("role") in MODEL_ROLES or message.get("type") == "function_call":
                 break
-            if message.get("role") == "tool":
-                results.append(text_in(message.get("content")))
-            else:
-                blocks = [b for b in _objects(message.get("content")) if b.get("type") == "tool_result"]
-                results.extend(text_in(block.get("content")) for block in reversed(blocks))
+            results.extend(reversed([text_in(result) for result in _results(message)]))
         return tuple(reversed(results))
 
 
 def text_in(content: JsonValue) -> str:
-    """The text in a vendor's message content: a string, or blocks with `text` or further `content`."""
+    """The text in a vendor's message, block or result: a string, or what holds further ones."""
     if isinstance(content, str):
         return content
-    texts = (block.get("text") or text_in(block.get("content")) for block in _objects(content))
-    return "\n".join(text for text in texts if isinstance(text, str) and text)
+    if isinstance(content, list):
+        return "\n".join(filter(None, map(text_in, content)))
+    if not isinstance(content, dict):
+        return ""
+    for key in ("text", "content", "parts", "output", "error", "toolResult", "functionResponse", "response", "result"):
+        if text := text_in(content.get(key)):
+            return text
+    return ""
+
+
+def _results(message: JsonObject) -> list[JsonObject]:
+    """The tool results in a message of any vendor."""
+    if message.get("role") == "tool" or message.get("type") == "function_call_output":
+        return [message]
+    blocks = _objects(message.get("content")) + _objects(message.get("parts"))
+    kinds = ("toolResult", "functionResponse")
+    return [b for b in blocks if b.get("type") == "tool_result" or any(kind in b for kind in kinds)]
 
 
 def _objects(value: JsonValue) -> list[JsonObject]:

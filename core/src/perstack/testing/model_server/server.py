@@ -12,14 +12,17 @@ import msgspec
 
 from perstack.testing.model_server.answer import JSON, answer, encoded
 from perstack.testing.model_server.anthropic_messages import AnthropicMessages
+from perstack.testing.model_server.bedrock_converse import BedrockConverse
 from perstack.testing.model_server.gate import WAIT_SECONDS
+from perstack.testing.model_server.google_generate import GoogleGenerate
 from perstack.testing.model_server.http import Connection, Gone, HttpRequest
 from perstack.testing.model_server.openai_chat import OpenAIChat
+from perstack.testing.model_server.openai_responses import OpenAIResponses
 from perstack.testing.model_server.requests import ModelRequest
 from perstack.testing.model_server.script import Refuse, Script, Turn
 from perstack.testing.model_server.wire import Wire
 
-WIRES: tuple[Wire, ...] = (OpenAIChat(), AnthropicMessages())
+WIRES: tuple[Wire, ...] = (OpenAIChat(), OpenAIResponses(), AnthropicMessages(), GoogleGenerate(), BedrockConverse())
 NO_TURN = Turn(fault=Refuse(status=400, message="the script has no turn for this request"), times=None)
 
 
@@ -164,7 +167,7 @@ class ModelServer:
             await connection.close()
 
     async def _exchange(self, connection: Connection, http: HttpRequest, number: int) -> bool:
-        wire = next((wire for wire in WIRES if http.path.endswith(wire.path_end)), None)
+        wire = next((wire for wire in WIRES if wire.serves(http.path)), None)
         if wire is None or http.method != "POST":
             await connection.whole(404, b'{"error": {"message": "no such path"}}', JSON)
             return True
@@ -174,7 +177,10 @@ class ModelServer:
         request, turn = self._arrive(http, wire, number)
         try:
             return await answer(connection, wire, request, turn)
-        except (Gone, asyncio.CancelledError):
+        except Gone:
+            request.client_gone = True
+            raise
+        except asyncio.CancelledError:
             request.client_gone = connection.gone.is_set()
             raise
         finally:
@@ -190,6 +196,7 @@ class ModelServer:
                 index=len(self.requests),
                 wire=wire.name,
                 path=http.path,
+                target=http.target,
                 headers=http.headers,
                 raw=http.body,
                 in_flight=self._in_flight,

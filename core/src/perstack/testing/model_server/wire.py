@@ -15,10 +15,18 @@ class Wire(Protocol):
     """One vendor's format."""
 
     name: WireName
-    path_end: str
+    content_type: str
+
+    def serves(self, path: str) -> bool:
+        """Whether requests to `path` are of this format."""
+        ...
+
+    def streams(self, request: ModelRequest) -> bool:
+        """Whether the request asks for a stream."""
+        ...
 
     def events(self, turn: Turn, request: ModelRequest) -> Iterator[bytes]:
-        """The answer as server-sent events, terminator included."""
+        """The answer's events as bytes, terminator included."""
         ...
 
     def whole(self, turn: Turn, request: ModelRequest) -> JsonObject:
@@ -32,6 +40,9 @@ class Wire(Protocol):
     def error_event(self, fault: ErrorEvent) -> bytes:
         """An error in the middle of a stream."""
         ...
+
+
+SSE = "text/event-stream; charset=utf-8"
 
 
 def sse(data: JsonValue, *, event: str = "") -> bytes:

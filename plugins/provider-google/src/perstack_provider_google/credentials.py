@@ -1,0 +1,110 @@
+"""Google Cloud's own credentials as a header, found by the vendor's library, which is imported for Vertex AI only."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol
+
+from perstack.errors import ConfigError, Problem, ProviderError
+from perstack.model_http import Authorise, proxy_of
+
+if TYPE_CHECKING:
+    from perstack.specs import Proxy
+
+SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
+SECONDS = 30.0
+HINT = "Run: gcloud auth application-default login; or set GOOGLE_APPLICATION_CREDENTIALS."
+
+
+class _Credentials(Protocol):
+    token: str
+    valid: bool
+
+    def refresh(self, request: object) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Response:
+    """What the library reads of an answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    data: bytes
+
+
+class Transport:
+    """The library's requests for tokens, over the HTTP client that everything else uses."""
+
+    def __init__(self, proxy: Proxy | None) -> None:
+        self._proxy = proxy
+
+    def __call__(
+        self,
+        url: str,
+        method: str = "GET",
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        **_options: object,
+    ) -> _Response:
+        """The answer to one request."""
+        import httpx2
+
+        with httpx2.Client(proxy=proxy_of(url, self._proxy), trust_env=False, timeout=timeout or SECONDS) as client:
+            try:
+                answer = client.request(method, url, content=body, headers=headers)
+            except httpx2.HTTPError as error:
+                raise import_module("google.auth.exceptions").TransportError(type(error).__name__) from error
+            return _Response(answer.status_code, answer.headers, answer.content)
+
+
+def bearer(path: str | None, proxy: Proxy | None) -> Authorise:
+    """The header of each request, with a token that is renewed before it expires.
+
+    Args:
+        path: A file of credentials; None is what the library finds: gcloud's login, or the machine's own account.
+        proxy: The way to the servers of tokens.
+    """
+    transport = Transport(proxy)
+    lock = asyncio.Lock()
+    found: list[_Credentials] = []
+
+    async def authorise(_url: str, _body: bytes) -> Mapping[str, str]:
+        async with lock:
+            if not found:
+                found.append(await asyncio.to_thread(_find, path, transport))
+            credentials = found[0]
+            if not credentials.valid:
+                await asyncio.to_thread(_refresh, credentials, transport)
+        return {"authorization": f"Bearer {credentials.token}"}
+
+    return authorise
+
+
+def _find(path: str | None, transport: Transport) -> _Credentials:
+    auth = import_module("google.auth")
+    try:
+        if path is None:
+            credentials: _Credentials = auth.default(scopes=SCOPES, request=transport)[0]
+            return credentials
+        with warnings.catch_warnings():  # it warns of files that others wrote; this one was named by the user
+            warnings.simplefilter("ignore", DeprecationWarning)
+            named: _Credentials = auth.load_credentials_from_file(path, scopes=SCOPES, request=transport)[0]
+            return named
+    except import_module("google.auth.exceptions").GoogleAuthError as error:
+        raise ConfigError([Problem(message=f"Google Cloud has no credentials here: {error}", hint=HINT)]) from None
+
+
+def _refresh(credentials: _Credentials, transport: Transport) -> None:
+    errors = import_module("google.auth.exceptions")
+    try:
+        credentials.refresh(transport)
+    except errors.TransportError as error:
+        raise ProviderError(f"Google's server of tokens cannot be reached: {error}", retryable=True) from None
+    except errors.GoogleAuthError as error:
+        name = type(error).__name__
+        raise ProviderError(f"Google gave no token ({name}).", hint=HINT) from None

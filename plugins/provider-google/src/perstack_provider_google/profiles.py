@@ -1,0 +1,63 @@
+"""The servers that speak generateContent, as data: where they are and what they need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from perstack.model_table import ModelTable
+
+MODELS = ModelTable(Path(__file__).with_name("models.json"))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Profile:
+    """One server.
+
+    Attributes:
+        name: The provider's name in a configuration.
+        url: Base URL when none is configured; of Vertex AI, `regional` and the project's path follow from settings.
+        url_variable: Variable for another one.
+        hosts: Hosts of the vendor's addresses.
+        key: Variable of the key; empty where the vendor's own credentials are found by its library.
+        call_ids: Whether function calls have ids.
+        project_variables: Variables of the project and the location, where they are part of the address.
+        credentials_variable: Variable of the credentials' file.
+    """
+
+    name: str
+    summary: str
+    url: str
+    url_variable: str
+    hosts: tuple[str, ...]
+    key: str = ""
+    call_ids: bool = False
+    project_variables: tuple[str, ...] = ()
+    credentials_variable: str = ""
+
+
+GEMINI = Profile(
+    name="google",
+    summary="Gemini, by the Gemini API.",
+    url="https://generativelanguage.googleapis.com/v1beta",
+    url_variable="GOOGLE_GENERATIVE_AI_BASE_URL",
+    hosts=("generativelanguage.googleapis.com",),
+    key="GOOGLE_GENERATIVE_AI_API_KEY",
+    call_ids=True,
+)
+VERTEX = Profile(
+    name="google-vertex",
+    summary="Gemini in Google Cloud, by Vertex AI and application default credentials.",
+    url="https://{host}/v1/projects/{project}/locations/{location}/publishers/google",
+    url_variable="GOOGLE_VERTEX_BASE_URL",
+    # A region stands within its host's name; the tokens come from the last two.
+    hosts=(
+        "aiplatform.googleapis.com",
+        "*.googleapis.com",
+        "oauth2.googleapis.com",
+        "metadata.google.internal",
+    ),
+    project_variables=("GOOGLE_VERTEX_PROJECT", "GOOGLE_VERTEX_LOCATION"),
+    credentials_variable="GOOGLE_APPLICATION_CREDENTIALS",
+)
+PROFILES = (GEMINI, VERTEX)

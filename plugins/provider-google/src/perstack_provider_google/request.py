@@ -1,0 +1,114 @@
+"""A conversation as the body of a generateContent request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from perstack.messages import (
+    ContentPart,
+    ExpertMessage,
+    InstructionMessage,
+    JsonObject,
+    JsonValue,
+    Message,
+    TextPart,
+    ToolCallPart,
+    ToolDefinition,
+    ToolResultPart,
+    text_of,
+)
+from perstack.model_http import budget_of, effort_of, known_model, unsendable
+from perstack.protocols import GenerateRequest
+from perstack.specs import ModelInfo
+
+SIGNATURE = "google:"
+"""Before the vendor's signature of a thought, so that no other vendor gets it."""
+UNSIGNED = "skip_thought_signature_validator"
+"""What the vendor takes in place of a signature for a call that another model made."""
+INLINE = ("image/", "audio/", "video/", "text/")
+
+
+def generate_body(request: GenerateRequest, models: Mapping[str, ModelInfo]) -> JsonObject:
+    """The request's body without its contents, which come last."""
+    body: JsonObject = {}
+    system = "\n".join(text_of(m.contents) for m in request.messages if isinstance(m, InstructionMessage))
+    if system.strip():
+        body["systemInstruction"] = {"parts": [{"text": system}]}
+    if request.tools:
+        body["tools"] = [{"functionDeclarations": [_tool(tool) for tool in request.tools]}]
+    config: JsonObject = {}
+    if request.max_output_tokens is not None:
+        config["maxOutputTokens"] = request.max_output_tokens
+    thinking = _thinking(request.reasoning_tokens, request.info or known_model(models, request.model))
+    if thinking:
+        config["thinkingConfig"] = thinking
+    return {**body, "generationConfig": config} if config else body
+
+
+def _thinking(tokens: int, known: ModelInfo | None) -> JsonObject:
+    if known is not None and known.efforts:
+        level = effort_of(tokens, known)
+        return {"includeThoughts": tokens > 0, "thinkingLevel": level.upper()} if level else {}
+    budget = budget_of(tokens, known)
+    if budget:
+        return {"includeThoughts": True, "thinkingBudget": budget}
+    if known is not None and known.reasoning:  # they think by themselves unless they are told not to
+        return {"thinkingBudget": known.least_reasoning}
+    return {}
+
+
+def _tool(tool: ToolDefinition) -> JsonObject:
+    return {"name": tool.name, "description": tool.description, "parametersJsonSchema": tool.input_schema}
+
+
+def message_contents(message: Message, *, ids: bool) -> Iterator[JsonObject]:
+    """The contents of a message; `ids` says whether calls have one."""
+    if isinstance(message, InstructionMessage):
+        return
+    if isinstance(message, ExpertMessage):
+        parts = [*_said(message, ids=ids)]
+        if parts:
+            yield {"role": "model", "parts": [*parts]}
+        return
+    parts = []
+    for item in message.contents:
+        parts += _result(item, ids=ids) if isinstance(item, ToolResultPart) else [_content(item)]
+    yield {"role": "user", "parts": [*parts]}
+
+
+def _said(message: ExpertMessage, *, ids: bool) -> Iterator[JsonObject]:
+    """What the model said. Its thoughts are summaries for people: the vendor takes none of them back."""
+    signed = False
+    for part in message.contents:
+        if isinstance(part, TextPart):
+            yield {"text": part.text}
+        elif isinstance(part, ToolCallPart):
+            call: JsonObject = {"name": part.tool_name, "args": part.args}
+            said: JsonObject = {"functionCall": {**call, "id": part.tool_call_id} if ids else call}
+            own = part.signature if part.signature and part.signature.startswith(SIGNATURE) else None
+            if own is not None:
+                said["thoughtSignature"] = own.removeprefix(SIGNATURE)
+            elif not signed:  # a step's first call has to have one
+                said["thoughtSignature"] = UNSIGNED
+            signed = True
+            yield said
+
+
+def _result(result: ToolResultPart, *, ids: bool) -> list[JsonObject]:
+    """The result as an object, and what is no text in it beside it."""
+    text = text_of(result.contents)
+    response: JsonObject = {"error" if result.is_error else "output": text}
+    answer: JsonObject = {"name": result.tool_name, "response": response}
+    if ids:
+        answer["id"] = result.tool_call_id
+    others = [_content(part) for part in result.contents if not isinstance(part, TextPart)]
+    return [{"functionResponse": answer}, *others]
+
+
+def _content(part: ContentPart) -> JsonObject:
+    if isinstance(part, TextPart):
+        return {"text": part.text}
+    if part.mime_type.startswith(INLINE) or part.mime_type == "application/pdf":
+        data: JsonValue = {"mimeType": part.mime_type, "data": part.encoded_data}
+        return {"inlineData": data}
+    return {"text": unsendable(part.mime_type)}
