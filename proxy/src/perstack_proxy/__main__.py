@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
-import contextlib
 import os
 import sys
-import threading
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from perstack_proxy.limits import POLICY_LINE_BYTES
+
+if TYPE_CHECKING:
+    import argparse
 
 EXIT_DENIED = 1
 EXIT_USAGE = 2
@@ -17,18 +18,24 @@ EXIT_USAGE = 2
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code of the command; what a person has to know is on standard error."""
-    options = _parser().parse_args(arguments)
-    commands = {"gate": _gate, "forward": _forward, "squid-config": _squid_config, "check": _check}
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return commands[options.command](options)
+        if len(words) == 3 and words[0] == "forward" and words[2].isdecimal():
+            return _forward(words[1], int(words[2]))  # it starts with every skill, and argparse takes 10 ms
+        options = _parser().parse_args(words)
+        if options.command == "forward":
+            return _forward(options.socket, options.port)
+        return {"gate": _gate, "squid-config": _squid_config, "check": _check}[options.command](options)
     except (OSError, ValueError, RuntimeError) as error:
-        print(f"perstack-proxy {options.command}: {error}", file=sys.stderr)  # noqa: T201 - a command speaks
+        print(f"perstack-proxy {words[0]}: {error}", file=sys.stderr)  # noqa: T201 - a command speaks
         return EXIT_USAGE
     except KeyboardInterrupt:
         return 130
 
 
 def _parser() -> argparse.ArgumentParser:
+    import argparse
+
     parser = argparse.ArgumentParser(prog="perstack-proxy", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     gate = commands.add_parser("gate", help="serve the policy on stdin; grants follow it, audit lines go to stdout")
@@ -36,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     gate.add_argument("--folder", default="", help="existing folder for Squid's file; required with --squid")
     forward = commands.add_parser("forward", help="lead a port on loopback to the gate's socket")
     forward.add_argument("socket", help="the unix socket of the gate")
-    forward.add_argument("--port", type=int, default=3128, help="0 picks a free one; the port is printed")
+    forward.add_argument("port", type=int, nargs="?", default=3128, help="0 picks a free one; the port is printed")
     commands.add_parser("squid-config", help="print Squid's file for the policy on stdin")
     check = commands.add_parser("check", help="say what the policy on stdin says of a host, and which line says so")
     check.add_argument("skill", help="the skill's name in the policy")
@@ -45,6 +52,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _gate(options: argparse.Namespace) -> int:
+    import contextlib
+    import threading
+
     from perstack_proxy.audit import Audit, AuditLost
     from perstack_proxy.control import ControlError, read_grant, read_policy
     from perstack_proxy.dialer import DirectDialer
@@ -90,10 +100,10 @@ def _write_stdout(line: bytes) -> None:
         view = view[os.write(1, view) :]
 
 
-def _forward(options: argparse.Namespace) -> int:
+def _forward(path: str, port: int) -> int:
     from perstack_proxy.forward import Forwarder
 
-    forwarder = Forwarder(options.socket, port=options.port)
+    forwarder = Forwarder(path, port=port)
     _write_stdout(f"{forwarder.port}\n".encode())
     forwarder.run()
     return 0

@@ -79,8 +79,17 @@ class Pipes:
         if empty and len(self._idle) < _POOL:
             self._idle.append(pipe)
         else:
-            os.close(pipe[0])
-            os.close(pipe[1])
+            _close(pipe)
+
+    def close(self) -> None:
+        """No pipe is kept."""
+        while self._idle:
+            _close(self._idle.pop())
+
+
+def _close(pipe: tuple[int, int]) -> None:
+    for end in pipe:
+        os.close(end)
 
 
 #: Not on every system; where they lack, `carriers` copies.

@@ -50,6 +50,7 @@ class Forwarder:
         self._loop.run()
         self._listening.close()
         self._relay.end_all()
+        self._loop.close()
 
     def stop(self) -> None:
         """`run` returns, soon. From any thread."""

@@ -66,6 +66,7 @@ class Gate:
         finally:
             self.close()
             self._relay.end_all(STOPPED)
+            self._loop.close()
 
     def stop(self) -> None:
         """`run` returns, soon. From any thread."""

@@ -39,6 +39,12 @@ class Loop:
         self._stopped = True
         self.call(lambda: None)
 
+    def close(self) -> None:
+        """What the loop itself holds is given back. Not while it runs."""
+        self._selector.close()
+        self._awake.close()
+        self._waker.close()
+
     def every_tick(self, function: Callable[[float], None]) -> None:
         """The function is called about twice a second with the monotonic time."""
         self._ticks.append(function)

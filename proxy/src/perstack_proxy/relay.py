@@ -207,6 +207,7 @@ class Relay:
         """No tunnel is open any more."""
         for tunnel in list(self.tunnels):
             tunnel.end(reason)
+        self.pipes.close()
 
     def _end_what_is_over(self, now: float) -> None:
         for tunnel in list(self.tunnels):

@@ -55,7 +55,6 @@ pinger_enable off
 icp_port 0
 htcp_port 0
 snmp_port 0
-via off
 forwarded_for delete
 httpd_suppress_version_string on
 shutdown_lifetime 0 seconds

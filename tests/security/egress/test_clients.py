@@ -99,14 +99,6 @@ def command(client: str, host: str, folder: Path) -> list[str]:
 
 
 def environment(proxy: str, authority: Path, folder: Path) -> dict[str, str]:
-    trust = (
-        "SSL_CERT_FILE",
-        "REQUESTS_CA_BUNDLE",
-        "NODE_EXTRA_CA_CERTS",
-        "GIT_SSL_CAINFO",
-        "CURL_CA_BUNDLE",
-        "PIP_CERT",
-    )
     own = {"PATH": os.environ["PATH"], "HOME": str(folder), "GIT_TERMINAL_PROMPT": "0", "PIP_CONFIG_FILE": os.devnull}
     return {**own, **dict.fromkeys(TRUST.split(), str(authority)), **proxy_variables(proxy)}
 
