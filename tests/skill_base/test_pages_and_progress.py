@@ -121,8 +121,8 @@ WINDOWS = (
 )
 def test_O6_a_system_without_handles_is_refused_with_one_sentence_that_says_what_to_use(workspace, code):
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=workspace, capture_output=True, text=True, timeout=20, stdin=subprocess.DEVNULL,
-        check=False,
+        [sys.executable, "-c", code], cwd=workspace, capture_output=True, text=True, timeout=20,
+        stdin=subprocess.DEVNULL, check=False,
     )  # fmt: skip
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1

@@ -16,14 +16,7 @@ from collections.abc import Sequence
 from perstack_proxy.sanitise import sanitise_line
 
 from perstack_skill_base.errors import ToolError, from_os_error, not_a_directory, symbolic_link
-
-#: A handle that needs no read permission on Linux; elsewhere an ordinary read-only one.
-DIRECTORY_FLAGS = (
-    getattr(os, "O_PATH", os.O_RDONLY)
-    | getattr(os, "O_DIRECTORY", 0)
-    | getattr(os, "O_NOFOLLOW", 0)
-    | getattr(os, "O_CLOEXEC", 0)
-)
+from perstack_skill_base.flags import DIRECTORY_FLAGS
 
 _SYS_OPENAT2 = 437  # the same number on every architecture
 _SYS_RENAMEAT2 = {"x86_64": 316, "aarch64": 276, "riscv64": 276}

@@ -9,7 +9,8 @@ from perstack_proxy.limits import MIB
 
 from perstack_skill_base.calls import Arguments, Call
 from perstack_skill_base.errors import ToolError, from_os_error, invalid
-from perstack_skill_base.paths import FILE_FLAGS, Entry, open_regular, refuse_unwritable
+from perstack_skill_base.flags import FILE_FLAGS
+from perstack_skill_base.paths import Entry, open_regular, refuse_unwritable
 
 #: Permissions survive a change of the content; set-uid and set-gid do not, as with any write.
 KEPT_BITS = 0o777

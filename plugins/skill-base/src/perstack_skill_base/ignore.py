@@ -6,8 +6,8 @@ import os
 import re
 from typing import NamedTuple
 
+from perstack_skill_base.flags import FILE_FLAGS
 from perstack_skill_base.globs import translate
-from perstack_skill_base.paths import FILE_FLAGS
 
 #: Later ones win over earlier ones.
 IGNORE_FILES = (".gitignore", ".ignore", ".rgignore")

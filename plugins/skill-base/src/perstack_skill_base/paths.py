@@ -16,19 +16,11 @@ from typing import NamedTuple
 
 from perstack_proxy.sanitise import sanitise_line
 
-from perstack_skill_base.beneath import DIRECTORY_FLAGS, link_error, open_by_walk, open_directory
+from perstack_skill_base.beneath import link_error, open_by_walk, open_directory
 from perstack_skill_base.errors import ToolError, denied, from_os_error, invalid, not_found
+from perstack_skill_base.flags import DIRECTORY_FLAGS, FILE_FLAGS
 from perstack_skill_base.limits import PATH_CHARACTERS
 from perstack_skill_base.policy import FilePolicy
-
-#: Never waits for a FIFO's other end, never follows the last component, never becomes a controlling terminal.
-FILE_FLAGS = (
-    getattr(os, "O_NOFOLLOW", 0)
-    | getattr(os, "O_NONBLOCK", 0)
-    | getattr(os, "O_CLOEXEC", 0)
-    | getattr(os, "O_NOCTTY", 0)
-)
-
 
 _EXCEPTION = "Leave it, or ask the user, whose perstack.toml can allow it: the skill '@perstack/base', "
 

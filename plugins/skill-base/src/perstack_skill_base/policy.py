@@ -8,8 +8,8 @@ neither a directory below nor a renamed one above leads around. The configuratio
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from perstack_skill_base.limits import Bounds
@@ -128,15 +128,16 @@ class FilePolicy:
         for part in parts:
             folded = part.casefold()
             for reason, names in CONTROL_NAMES.items():
-                if _among(folded, names):
+                if _matcher(names)(folded):
                     return None if _excepted(self._writable, parts) else reason
         return None
 
     def secret(self, parts: Sequence[str]) -> bool:
         """Whether this path may not be read."""
+        among = _matcher(SECRET_NAMES)
         for part in parts:
             folded = part.casefold()
-            if _among(folded, SECRET_NAMES) and folded not in SAMPLE_NAMES:
+            if among(folded) and folded not in SAMPLE_NAMES:
                 return not _excepted(self._readable, parts)
         return False
 
@@ -187,8 +188,12 @@ def _camel(name: str) -> str:
     return first + "".join(word.title() for word in rest)
 
 
-def _among(name: str, patterns: Sequence[str]) -> bool:
-    return any(name == pattern or ("*" in pattern and fnmatchcase(name, pattern)) for pattern in patterns)
+@cache
+def _matcher(names: tuple[str, ...]) -> Callable[[str], object]:
+    """What tells whether a name is one of these; compiled once, as a search asks it for every file."""
+    import re
+
+    return re.compile("|".join(re.escape(name).replace(r"\*", ".*") for name in names), re.DOTALL).fullmatch
 
 
 def _excepted(patterns: Sequence[re.Pattern[str]], parts: Sequence[str]) -> bool:

@@ -18,11 +18,10 @@ from collections.abc import Iterator
 from typing import NamedTuple, TypedDict
 from zlib import crc32
 
-from perstack_skill_base.beneath import DIRECTORY_FLAGS
+from perstack_skill_base.flags import DIRECTORY_FLAGS, FILE_FLAGS
 from perstack_skill_base.globs import translate
 from perstack_skill_base.ignore import IGNORE_FILES, Rules, rules_of
 from perstack_skill_base.limits import MATCH_CHARACTERS
-from perstack_skill_base.paths import FILE_FLAGS
 from perstack_skill_base.policy import FilePolicy
 from perstack_skill_base.walk import TooMuchError, walk
 
@@ -258,7 +257,7 @@ def _content(candidate: _Candidate, limit: int) -> bytes | None:
             return b""
         if state.st_size > limit:
             return None
-        return os.read(descriptor, limit)
+        return os.read(descriptor, min(state.st_size + 1, limit))  # what it has grown by since is left out
     except OSError:
         return b""
     finally:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-_FLAGS = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+from perstack_skill_base.flags import LISTING_FLAGS
 
 
 class TooMuchError(Exception):
@@ -43,7 +43,7 @@ def walk(root: int, *, entries: int, depth: int, check: Callable[[], None] = lam
     """
     seen = 0
     stack: list[tuple[int, str, list[str]]] = []
-    handle, path = os.open(".", _FLAGS, dir_fd=root), ""
+    handle, path = os.open(".", LISTING_FLAGS, dir_fd=root), ""
     try:
         while True:
             check()
@@ -66,7 +66,7 @@ def walk(root: int, *, entries: int, depth: int, check: Callable[[], None] = lam
                 if len(stack) > depth:
                     raise TooMuchError(f"more than {depth} levels")
                 try:
-                    handle, path = os.open(name, _FLAGS, dir_fd=parent), f"{above}{name}/"
+                    handle, path = os.open(name, LISTING_FLAGS, dir_fd=parent), f"{above}{name}/"
                 except OSError:
                     continue  # it went away, became a link, or may not be read
     finally:

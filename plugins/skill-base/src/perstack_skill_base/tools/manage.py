@@ -11,14 +11,13 @@ from perstack_proxy.sanitise import sanitise_line
 from perstack_skill_base.beneath import open_directory, rename_new
 from perstack_skill_base.calls import Call, ToolResult
 from perstack_skill_base.errors import ToolError, from_os_error
+from perstack_skill_base.flags import LISTING_FLAGS
 from perstack_skill_base.limits import PATH_CHARACTERS
 from perstack_skill_base.paths import Entry, Place, refuse_control
 from perstack_skill_base.tools.info import kind_of, timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-_LISTING_FLAGS = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
 def list_directory(call: Call) -> ToolResult:
@@ -27,7 +26,7 @@ def list_directory(call: Call) -> ToolResult:
     place = call.workspace.locate(path)
     with call.workspace.directory(place) as handle:
         try:
-            readable = os.open(".", _LISTING_FLAGS, dir_fd=handle)
+            readable = os.open(".", LISTING_FLAGS, dir_fd=handle)
         except OSError as error:
             raise from_os_error(error, place.shown) from None
         try:
@@ -179,7 +178,7 @@ def _empty(root: int, path: list[str]) -> list[str]:
     """Everything in the directory but other directories is unlinked; those are named."""
     handle = open_directory(root, path)
     try:
-        readable = os.open(".", _LISTING_FLAGS, dir_fd=handle)
+        readable = os.open(".", LISTING_FLAGS, dir_fd=handle)
         directories = []
         try:
             with os.scandir(readable) as entries:
