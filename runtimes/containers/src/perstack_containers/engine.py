@@ -37,12 +37,10 @@ class Dialect:
     Attributes:
         seccomp: Whether a profile is passed as its text, or as the path of its file.
         userns: User namespace of each container; empty means the engine's own choice.
-        dns: Whether a container without a network takes name servers; one that answers nothing hides the host's.
     """
 
     seccomp: Literal["text", "path"] = "text"
     userns: str = ""
-    dns: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -18,18 +18,20 @@ from perstack.ids import new_id
 
 from perstack_containers.keeper import Keeper
 from perstack_containers.labels import RUN
+from perstack_containers.spec import HOSTNAME, Bind
 from perstack_containers.staging import Staging
 from perstack_containers.workspace import Guarded, binds, check_workspace, guarded, quarantine
 
 if TYPE_CHECKING:
     from perstack_containers.report import Report
-    from perstack_containers.spec import Bind
 
 T = TypeVar("T")
 
 NEVER_ROOT = 10001
 """User of a sandbox where perstack is run by root on root's own files."""
 SERVICE_SECONDS = 30.0
+NAME_FILES = {"hosts": f"127.0.0.1 localhost {HOSTNAME}\n::1 localhost\n", "resolv.conf": ""}
+"""What engines would fill with names and name servers of the host."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -155,6 +157,11 @@ class Place:
         empty.mkdir(parents=True, exist_ok=True)
         self._directory.chmod(0o711)
         empty.chmod(0o555)
+        names = []
+        for name, content in NAME_FILES.items():
+            (self._directory / name).write_text(content, encoding="ascii")
+            (self._directory / name).chmod(0o444)
+            names.append(Bind(source=str(self._directory / name), target=f"/etc/{name}", read_only=True))
         uid, gid = sandbox_user(real)
         if uid != real.stat().st_uid:
             if self._staging is None:
@@ -164,7 +171,8 @@ class Place:
             real = self._staging.copy
         found = guarded(real)
         self._before = self._before or found
-        return View(binds=binds(real, found, read_only=read_only, empty=empty), uid=uid, gid=gid)
+        mounts = binds(real, found, read_only=read_only, empty=empty)
+        return View(binds=(*mounts, *names), uid=uid, gid=gid)
 
     async def _run(self, function: Callable[[], T]) -> T:
         return await to_thread.run_sync(function, limiter=self._workers)

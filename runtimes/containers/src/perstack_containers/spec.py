@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 HOSTNAME = "sandbox"
 HOME = "/home/perstack"
 WORKSPACE = "/workspace"
-EXECUTABLE_PLACE = f"{HOME}/.local"
+EXECUTABLE_PLACE = "/scratch"
 """The one writable place outside the workspace whose files can be run, for package runners that unpack programs."""
 PID1 = ("python3", "-I", "-S", "/opt/perstack/pid1.py")
 OPEN_FILES = 4096
@@ -32,6 +32,7 @@ CPU_UNIT = 1_000_000_000
 _TMPFS = "rw,nosuid,nodev,noexec"
 TMPFS = {
     "/tmp": f"{_TMPFS},size=256m,mode=1777",  # noqa: S108 - the sandbox's own
+    "/var/tmp": f"{_TMPFS},size=64m,mode=1777",  # noqa: S108 - as above
     "/run": f"{_TMPFS},size=8m,mode=755",
     HOME: f"{_TMPFS},size=256m,mode=1777",
     EXECUTABLE_PLACE: "rw,nosuid,nodev,exec,size=512m,mode=1777",
@@ -108,8 +109,6 @@ def create_body(spec: ContainerSpec, dialect: Dialect) -> JsonObject:
         "Init": False,
         "PublishAllPorts": False,
     }
-    if dialect.dns:
-        host |= {"Dns": ["127.0.0.1"], "DnsSearch": ["."]}
     if dialect.userns:
         host["UsernsMode"] = dialect.userns
     if spec.runtime:

@@ -1,0 +1,176 @@
+"""Container engines for tests: what scripts/engines brought up, and runs of perstack that attack their sandboxes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from perstack.testing import probe
+from perstack.testing.model_server import Call, ModelServer, Turn
+from perstack.testing.project import Project, RunResult
+from perstack_containers.http import call, containers
+from perstack_containers.image import Recipe
+from perstack_containers.labels import RUN
+from perstack_containers.place import NEVER_ROOT
+from repository import ROOT
+
+SECONDS = 300.0
+"""The first run of a session builds the image."""
+REPORT = ROOT / "build" / "engines.json"
+PICKED = ("python", "hang", "raw", "spawn", "stderr", "crash")
+EXPERT = '[experts.box]\ninstruction = "Try everything."\n'
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """A real engine. `env` makes perstack and the engine's own command find it."""
+
+    name: str
+    socket: str
+    env: Mapping[str, str]
+
+    def containers(self) -> list[str]:
+        """Ids of every container that carries our label."""
+        return [name for name, _ in containers(self.socket, {RUN: ""})]
+
+    def inspect(self, container: str) -> dict:
+        return call(self.socket, "GET", f"/containers/{container}/json")
+
+    @property
+    def image(self) -> str:
+        """The sandbox image of the tests' user; a run of perstack made it."""
+        return Recipe(uid=NEVER_ROOT, gid=NEVER_ROOT).tag
+
+    def bare(self, source: str, *options: str, image: str | None = None) -> object:
+        """What a program finds in a container of this engine without any of our flags but `options`: the control."""
+        program = f"import json\n{source}\nprint(json.dumps(result))"
+        command = [self.name, "run", "--rm", "--network=none", *options, image or self.image, "python3", "-c", program]
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=120, check=False, env={**os.environ, **self.env}
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+
+def engine(name: str) -> Engine:
+    """The engine of that name; a machine without it fails the test, because a boundary that was not tried is none."""
+    if not REPORT.exists():
+        pytest.fail("no engines: run scripts/engines first, as `make test` does")
+    report = json.loads(REPORT.read_text())[name]
+    variable = {"docker": "DOCKER_HOST", "podman": "CONTAINER_HOST"}[name]
+    env = {variable: report["host"]}
+    if "containers_conf" in report:
+        env["CONTAINERS_CONF"] = report["containers_conf"]
+    return Engine(name=name, socket=report["host"].removeprefix("unix://"), env=env)
+
+
+@dataclass
+class Box:
+    """A project whose hostile skill runs in a sandbox of `engine`."""
+
+    engine: Engine
+    project: Project
+    env: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def workspace(self) -> Path:
+        return self.project.workspace
+
+    def skill(self, name: str = "probe", extra: str = "", pick: Sequence[str] = PICKED) -> str:
+        """A table that starts the probe from the workspace."""
+        return (
+            f'[experts.box.skills.{name}]\ntype = "mcpStdioSkill"\ncommand = "python3"\n'
+            f'args = ["-I", "/workspace/probe.py"]\npick = {json.dumps(list(pick))}\n{extra}\n'
+        )
+
+    def write(self, *skills: str, top: str = "") -> None:
+        """The project's configuration: one Expert with these skills."""
+        self.project.write(top + EXPERT + "".join(skills or (self.skill(),)))
+
+    def run(
+        self, *calls: Call, options: Sequence[str] = (), runtime: str | None = None, text: str = "done"
+    ) -> RunResult:
+        """A whole run in which the model makes `calls`, all in one step."""
+        turns = [Turn(calls=list(calls)), Turn(text=text)] if calls else [Turn(text=text)]
+        with ModelServer(turns) as server:
+            return self.project.perstack(
+                *self.args(*options, runtime=runtime), server=server, env=self.all_env, timeout=SECONDS
+            )
+
+    def args(self, *options: str, runtime: str | None = None) -> tuple[str, ...]:
+        place = ("--runtime", runtime or self.engine.name, "--workspace", str(self.workspace))
+        return ("run", *place, *options, "--", "box", "go")
+
+    @property
+    def all_env(self) -> dict[str, str]:
+        cache = str(ROOT / "build" / "cache")
+        return {**self.engine.env, "PERSTACK_CACHE_DIR": cache, **self.env}
+
+    def ask(self, *sources: str, options: Sequence[str] = ()) -> list[object]:
+        """What each program found inside, as one tool call each, in one run."""
+        result = self.run(*(python(source) for source in sources), options=options)
+        assert result.exit_code == 0, result.stderr
+        return answers(result)
+
+    def local(self, source: str) -> object:
+        """What the same program finds on the local runtime: the control."""
+        self.project.write(EXPERT + self.skill().replace("/workspace/probe.py", str(self.workspace / "probe.py")))
+        result = self.run(python(source), runtime="local")
+        assert result.exit_code == 0, result.stderr
+        self.write()
+        return answers(result)[0]
+
+    @contextmanager
+    def running(self, *calls: Call) -> Iterator[subprocess.Popen[str]]:
+        """A run whose first step hangs in a tool, so that it can be looked at from outside."""
+        with ModelServer([Turn(calls=[*calls, Call("hang", {})]), Turn(text="done")]) as server:
+            process = self.project.start(*self.args(), server=server, env=self.all_env)
+            try:
+                yield process
+            finally:
+                process.terminate()
+                try:
+                    process.communicate(timeout=60)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.communicate()
+
+
+def box(tmp_path: Path, name: str) -> Box:
+    """A box with the probe as its only skill beside the base skill."""
+    made = Box(engine=engine(name), project=Project(tmp_path, ""))
+    shutil.copy(probe.__file__, made.workspace / "probe.py")
+    made.write()
+    return made
+
+
+def python(source: str) -> Call:
+    return Call("python", {"source": source})
+
+
+def answers(result: RunResult) -> list[object]:
+    """What the tools of the first step answered, in call order, out of their JSON."""
+    found = []
+    for answer in result.values("resolveToolResults", "toolResults", "*", "result", "*", "text"):
+        try:
+            found.append(json.loads(str(answer)))
+        except ValueError:
+            found.append(answer)
+    return found
+
+
+def eventually(condition: Callable[[], object], what: str, *, seconds: float = 60.0) -> object:
+    """The first true value of `condition`; fails when there is none in time."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not in {seconds} s: {what}"
+        time.sleep(0.05)
+    return value
