@@ -67,9 +67,10 @@ and '-'
 :18: experts.a.tags[0]: 'Bad' is not a tag: lower-case letters, digits, '_' and '-'
 :19: experts.a.delegates[0]: 'UPPER' is not an Expert key: write [@scope/]name, in lower-case letters, digits, '.', \
 '_' and '-'
-:20: experts.a.skills.none: has no type (Write type = one of 'mcpStdioSkill', 'mcpHttpSkill', 'mcpSseSkill', 'interactiveSkill'.)
-:22: experts.a.skills.typo: the type 'mcpStdioSkil' is none of 'mcpStdioSkill', 'mcpHttpSkill', 'mcpSseSkill', 'interactiveSkill' \
-(Did you mean 'mcpStdioSkill'?)
+:20: experts.a.skills.none: has no type (Write type = one of 'mcpStdioSkill', 'mcpHttpSkill', 'mcpSseSkill', \
+'interactiveSkill'.)
+:22: experts.a.skills.typo: the type 'mcpStdioSkil' is none of 'mcpStdioSkill', 'mcpHttpSkill', 'mcpSseSkill', \
+'interactiveSkill' (Did you mean 'mcpStdioSkill'?)
 :24: experts.a.skills.process.command: is required
 :26: experts.a.skills.process.comand: is not a key of this table (Did you mean 'command'?)
 :29: experts.a.skills.process.requiredEnv[1].name: 'BAD NAME' is not a variable's name: letters, digits and '_', no \

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from perstack.errors import PluginMissing
-from perstack.plugins.manager import load
 from perstack.sandbox.stderr import ShortLines
 from perstack.sandbox.throttle import BURST_LINES, LINES_PER_SECOND, TOTAL_LINES, Throttle
 
