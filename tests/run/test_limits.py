@@ -1,0 +1,143 @@
+"""Much of everything: calls at once, steps, bytes. Memory stays flat and nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from conversations import answered_in_order, answers, effects
+from perstack.testing.fake_skill import fake_skill_argv
+from perstack.testing.model_server import Call, ModelServer, Turn
+from perstack.testing.model_server.requests import ModelRequest
+from perstack.testing.project import Project, result_of
+
+SOAK = bool(os.environ.get("PERSTACK_SOAK"))
+MIB = 1024 * 1024
+
+FLOOD = """
+import json, sys
+MIB = b"x" * (1024 * 1024)
+for line in sys.stdin:
+    request = json.loads(line)
+    if "id" not in request:
+        continue
+    head = '{"jsonrpc":"2.0","id":' + json.dumps(request["id"]) + ',"result":'
+    if request["method"] == "tools/call":
+        sys.stdout.write(head + '{"content":[{"type":"text","text":"')
+        sys.stdout.flush()
+        for _ in range(request["params"]["arguments"]["mebibytes"]):
+            sys.stdout.buffer.write(MIB)
+        print('"}]}}', flush=True)
+        continue
+    result = {"tools": [{"name": "flood", "inputSchema": {"type": "object"}}]}
+    if request["method"] == "initialize":
+        version = request["params"]["protocolVersion"]
+        info = {"name": "flood", "version": "1"}
+        result = {"protocolVersion": version, "capabilities": {"tools": {}}, "serverInfo": info}
+    print(head + json.dumps(result) + "}", flush=True)
+"""
+
+
+def skill(name: str, argv: tuple[str, ...]) -> str:
+    command, *args = argv
+    return (
+        f'[experts.demo]\ninstruction = "Work."\n[experts.demo.skills.{name}]\ntype = "mcpStdioSkill"\n'
+        f"command = {json.dumps(command)}\nargs = {json.dumps(args)}\n"
+    )
+
+
+def resident(pid: int) -> int:
+    """Bytes of memory that the process has now."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS"))
+
+
+HELPERS, EACH = 8, 125
+"""Delegates that run at once, and calls of one answer: adapters take at most 128."""
+
+
+def test_W_10_a_thousand_calls_at_once_each_take_effect_once_and_are_answered_in_order(tmp_path: Path) -> None:
+    log = tmp_path / "calls"
+    toml = skill("counted", fake_skill_argv("--log", str(log), "--tools", "echo"))
+    lead = '[experts.lead]\ninstruction = "You are the lead."\ndelegates = ["demo"]\n'
+    project = Project(tmp_path, toml + lead)
+    texts = {str(helper): [f"text-{helper}-{number}" for number in range(EACH)] for helper in range(HELPERS)}
+    answered: list[str] = []
+
+    def model(request: ModelRequest) -> Turn:
+        if "You are the lead." in request.system:
+            calls = [Call("demo", {"query": helper}) for helper in texts] if not answers(request) else []
+            return Turn(calls=calls, text="" if calls else "done")
+        if not answers(request):
+            return Turn(calls=[Call("echo", {"text": text}) for text in texts[request.said]], piece=200)
+        helper = str(request.messages[1]["content"])
+        results = zip(texts[helper], request.tool_results, strict=True)
+        answered.extend(text for text, result in results if text in result.split())
+        return Turn(text="ok")
+
+    with ModelServer(model) as server:
+        result = project.run("lead", "Go.", server=server)
+        assert (result.exit_code, result.answer) == (0, "done"), result.stderr
+        assert all(answered_in_order(request) for request in server.requests)
+    assert sorted(answered) == sorted(text for each in texts.values() for text in each)
+    assert len(effects(log)) == HELPERS * EACH == 1000
+    assert set(effects(log).values()) == {1}
+
+
+class Marathon:
+    """Takes `steps` steps, and measures who asks at some of them."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self.sizes: list[int] = []
+        self.pid = 0
+
+    def __call__(self, request: ModelRequest) -> Turn:
+        number = answers(request)
+        if number and number % (self.steps // 10) == 0:
+            self.sizes.append(resident(self.pid))
+        return Turn(calls=[Call("todo", {})]) if number < self.steps else Turn(text="arrived")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads memory from /proc")
+def test_W_39_memory_and_disk_grow_with_the_work_and_no_faster(project: Project) -> None:
+    steps = 10_000 if SOAK else 400
+    model = Marathon(steps)
+    with ModelServer(model) as server:
+        process = project.start(
+            *project.run_args("demo", "Go.", "--max-steps", str(steps + 1), "--output", "text"), server=server
+        )
+        model.pid = process.pid
+        stdout, stderr = process.communicate(timeout=3600 if SOAK else 120)
+    assert (process.returncode, stdout.strip()) == (0, "arrived"), stderr[-500:]
+    grown = model.sizes[-1] - model.sizes[1]
+    assert grown < 8 * MIB + steps * 3000, f"{grown / MIB:.1f} MiB in {steps} steps: {model.sizes}"
+    disk = sum(path.stat().st_size for path in project.state.rglob("*") if path.is_file())
+    assert disk < 100_000 + steps * 4000
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads memory from /proc")
+@pytest.mark.parametrize("mebibytes", [64, 1024])
+def test_AM6_a_result_beyond_every_limit_is_an_error_and_takes_no_memory(tmp_path: Path, mebibytes: int) -> None:
+    project = Project(tmp_path, skill("flood", (sys.executable, "-I", "-c", FLOOD)))
+    sizes: list[int] = []
+    pids: list[int] = []
+
+    def model(request: ModelRequest) -> Turn:
+        sizes.append(resident(pids[0]))
+        if len(sizes) > 1:
+            return Turn(text=request.said[-400:])
+        return Turn(calls=[Call("flood", {"mebibytes": mebibytes})])
+
+    with ModelServer(model) as server:
+        process = project.start(*project.run_args("demo", "Go."), server=server)
+        pids.append(process.pid)
+        stdout, stderr = process.communicate(timeout=60)
+    result = result_of(process.returncode, stdout, stderr)
+    assert result.exit_code == 0, stderr
+    assert result.values("finishToolExecution", "toolResult", "isError") == (True,)
+    assert "longer than" in result.answer, result.answer
+    assert sizes[1] - sizes[0] < 48 * MIB, sizes
