@@ -203,21 +203,28 @@ def connect(path: str, target: str) -> Answer:
 
 def tunnel(path: str, target: str) -> socket.socket:
     """A tunnel that the gate has opened, before a byte went through it."""
-    client = dial(path)
-    client.sendall(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n".encode())
-    head = b""
-    while not head.endswith(b"\r\n\r\n"):
-        received = client.recv(1)
-        if not received:
-            break
-        head += received
-    assert head.startswith(b"HTTP/1.1 200 "), head
-    return client
+    with contextlib.ExitStack() as undo:
+        client = undo.enter_context(dial(path))
+        client.sendall(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n".encode())
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            received = client.recv(1)
+            if not received:
+                break
+            head += received
+        assert head.startswith(b"HTTP/1.1 200 "), head
+        undo.pop_all()
+        return client
 
 
 def secure(client: socket.socket, authority: Path, name: str) -> ssl.SSLSocket:
     context = ssl.create_default_context(cafile=str(authority))
-    return context.wrap_socket(client, server_hostname=name)
+    with contextlib.ExitStack() as undo:
+        undo.callback(client.close)
+        found = undo.enter_context(context.wrap_socket(client, server_hostname=name, do_handshake_on_connect=False))
+        found.do_handshake()
+        undo.pop_all()
+        return found
 
 
 def get(path: str, host: str, authority: Path, *, name: str | None = None, page: str = "/") -> bytes:
