@@ -72,3 +72,10 @@ def test_W_42_a_full_window_gives_way_to_a_summary_that_the_model_writes(project
     assert roles.count("tool") == sum(len(m.get("tool_calls", [])) for m in last.body["messages"])
     assert resumed.exit_code == 0
     assert again.body["messages"][1 : len(roles)] == last.body["messages"][1:], "a resumed run has the same history"
+
+
+def test_a_job_whose_time_is_up_before_its_skills_are_there_has_an_end_too(project: Project) -> None:
+    with ModelServer([Turn(text="done")]) as server:
+        result = project.run("demo", "Go.", "--max-duration", "1", server=server)
+    assert result.exit_code == 3, result.stderr
+    assert result.values("stopRunByBudget", "budget") == ("time",)

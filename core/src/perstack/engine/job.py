@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 
+import anyio
+
 from perstack.engine.context import JobContext, Tools
 from perstack.engine.delegation import delegate_key, delegate_result, error_result, refusal
 from perstack.engine.prompt import DelegateView, system_prompt
@@ -89,6 +91,11 @@ class Job:
             if run_id not in context.recorder.state.runs:
                 begin(())
                 log.fail(error)
+            raise
+        except anyio.get_cancelled_exc_class():
+            if run_id not in context.recorder.state.runs:
+                begin(())
+                log.cancel()
             raise
 
     def _input(self, expert_key: str, tools: Tools, *, query: str | None) -> tuple[Message, ...]:

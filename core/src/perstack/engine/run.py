@@ -34,7 +34,6 @@ from perstack.events import (
     ResolveToolResults,
     ResumeToolCalls,
     StopRunByBudget,
-    StopRunByCancellation,
     StopRunByDelegate,
     StopRunByError,
     StopRunByExceededMaxSteps,
@@ -79,10 +78,7 @@ class Run:
         except PerstackError as error:
             self._log.fail(error)
         except anyio.get_cancelled_exc_class():
-            if time.monotonic() >= self._context.budget.deadline:
-                self._record(StopRunByBudget(**self._stamp(), **self._ending("stoppedByBudget"), budget="time"))
-            else:
-                self._record(StopRunByCancellation(**self._stamp(), **self._ending("cancelled"), reason="cancelled"))
+            self._log.cancel()
             raise
         except Exception as error:
             self._log.fail(error)  # a defect, of ours or of a plugin: the job has its end all the same

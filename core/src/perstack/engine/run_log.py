@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TypedDict
 
 from perstack.engine.context import JobContext
@@ -20,6 +21,8 @@ from perstack.events import (
     StartGeneration,
     StartRun,
     Step,
+    StopRunByBudget,
+    StopRunByCancellation,
     StopRunByError,
 )
 from perstack.ids import new_id
@@ -104,6 +107,13 @@ class RunLog:
             status_code=error.status if isinstance(error, ProviderError) else None,
         )
         self._recorder.record(StopRunByError(**self.stamp(), **self.ending("stoppedByError", error=info), error=info))
+
+    def cancel(self) -> None:
+        """The run ends here because time is up, or because somebody ended it."""
+        if time.monotonic() >= self._context.budget.deadline:
+            self._recorder.record(StopRunByBudget(**self.stamp(), **self.ending("stoppedByBudget"), budget="time"))
+        else:
+            self._recorder.record(StopRunByCancellation(**self.stamp(), **self.ending("cancelled"), reason="cancelled"))
 
     def ending(
         self,
