@@ -141,7 +141,7 @@ class RemoteSession:
             if self._connections == MAX_CONNECTIONS:
                 raise ToolError(f"Skill {self._skill!r} was lost {MAX_CONNECTIONS} times and is given up.")
             self._connections += 1
-            link: _Link = await self._tasks.start(self._hold)
+            link = await self._linked()
             try:
                 await self._meet(link)
             except BaseException:
@@ -150,11 +150,22 @@ class RemoteSession:
             self._link = link
             return link
 
-    async def _hold(self, *, task_status: TaskStatus[_Link]) -> None:
+    async def _linked(self) -> _Link:
+        """A connection. A server of both protocols can ask back in the older one only, so that comes first if it may."""
+        if not self._answers.offered:
+            return await self._tasks.start(self._hold, "auto")  # type: ignore[no-any-return]
+        try:
+            return await self._tasks.start(self._hold, "legacy")  # type: ignore[no-any-return]
+        except Exception as error:
+            if not isinstance(_first(error), MCPError):
+                raise
+            return await self._tasks.start(self._hold, "auto")  # type: ignore[no-any-return]
+
+    async def _hold(self, mode: str, *, task_status: TaskStatus[_Link]) -> None:
         """One connection, until it is lost. Until it stands, errors go to whoever wants it; later, to its calls."""
         link: _Link | None = None
         try:
-            async with self._client() as client:
+            async with self._client(mode) as client:
                 # The SDK would run a server's patterns as regular expressions; `perstack.tools.arguments` does not.
                 client.session.validate_tool_result = _not_validated  # type: ignore[method-assign]
                 link = _Link(client)
@@ -168,11 +179,11 @@ class RemoteSession:
             if link is not None:
                 link.lose()
 
-    def _client(self) -> Client:
+    def _client(self, mode: str) -> Client:
         answers = self._answers
         return Client(
             self._streams(),  # type: ignore[arg-type]  # the SDK names its streams' types in a private module
-            mode="legacy" if answers.offered else "auto",  # the newer protocol has no requests of servers
+            mode=mode,
             client_info=types.Implementation(name="perstack", version=__version__),
             elicitation_callback=elicitation(answers),
             sampling_callback=sampling(answers),
@@ -251,14 +262,19 @@ class RemoteSession:
 
 def told(error: BaseException) -> str:
     """An error of the SDK in one safe line; of a group, the first one."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
+    error = _first(error)
     if isinstance(error, ValidationError):
         first = error.errors(include_input=False, include_url=False)[0]
         return sanitise_line(f"{'.'.join(map(str, first['loc']))}: {first['msg']}", limit=300)
     if isinstance(error, PerstackError | ListingError | MCPError) or str(error):
         return sanitise_line(str(error), limit=1000)
     return type(error).__name__
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _json(result: BaseModel) -> Mapping[str, object]:
