@@ -67,8 +67,8 @@ def test_the_configuration_that_is_varied_is_sound_and_has_every_string_field() 
     known = {name for path in PATHS for name in path if isinstance(name, str)}
     tables = (models.Project, models.ExpertConfig, models.StdioSkill, models.SseSkill, models.RequiredEnv)
     fields = {info.alias or name for table in tables for name, info in table.model_fields.items()}
-    numbers = {"reasoningBudget", "maxSteps", "maxTokens", "maxDuration", "maxRetries", "timeout"}
-    others = {"lazyInit", "allowPunycode", "allowSampling", "allowElicitation", "type", "files", "bounds"}
+    numbers = {"reasoningBudget", "maxSteps", "maxTokens", "maxCost", "maxDuration", "maxRetries", "timeout"}
+    others = {"models", "lazyInit", "allowPunycode", "allowSampling", "allowElicitation", "type", "files", "bounds"}
     unread = {"minRuntimeVersion", "providerTools", "providerSkills", "providerToolOptions"}
     assert fields - known - numbers - others - unread == set()
 

@@ -164,6 +164,14 @@ class CompactConversation(RunEvent, frozen=True, kw_only=True, tag="compactConve
     usage: Usage
 
 
+class ChangeModel(RunEvent, frozen=True, kw_only=True, tag="changeModel"):
+    """`previous_model` kept failing, so `model` is asked from here on, by all runs of the job."""
+
+    model: str
+    previous_model: str
+    reason: str
+
+
 class CallTools(RunEvent, frozen=True, kw_only=True, tag="callTools"):
     """The model asked for tools. This is recorded before the first call is dispatched."""
 
@@ -443,6 +451,7 @@ JournalEvent: TypeAlias = (
     StartRun
     | StartGeneration
     | Retry
+    | ChangeModel
     | CompactConversation
     | CallTools
     | FinishToolExecution

@@ -23,13 +23,19 @@ class Wire(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defau
 
 
 class Usage(Wire, frozen=True, kw_only=True, omit_defaults=False):
-    """Tokens of one request, or a sum of several. Cached and reasoning tokens are part of input and output."""
+    """Tokens of one request, or a sum of several, and what they cost.
+
+    Tokens that were read from or written to the vendor's cache are part of the input, reasoning is part of the output.
+    `cost` is in US dollars, as far as prices are known; None where none is.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
     reasoning_tokens: int = 0
     cached_input_tokens: int = 0
     total_tokens: int = 0
+    cache_write_tokens: int = 0
+    cost: float | None = None
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -38,7 +44,13 @@ class Usage(Wire, frozen=True, kw_only=True, omit_defaults=False):
             reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
             cached_input_tokens=self.cached_input_tokens + other.cached_input_tokens,
             total_tokens=self.total_tokens + other.total_tokens,
+            cache_write_tokens=self.cache_write_tokens + other.cache_write_tokens,
+            cost=_sum(self.cost, other.cost),
         )
+
+
+def _sum(one: float | None, other: float | None) -> float | None:
+    return (one or 0.0) + (other or 0.0) if one is not None or other is not None else None
 
 
 NO_USAGE = Usage()

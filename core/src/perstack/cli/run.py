@@ -38,7 +38,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("what runs").add_argument
     add("--config", metavar="PATH", help="configuration file (default: perstack.toml here or above)")
     add("--provider", metavar="NAME", help="model provider")
-    add("--model", metavar="NAME", help="model")
+    model_help = "model; can be repeated: where one keeps failing, the next is asked"
+    add("--model", metavar="NAME", action="append", help=model_help)
     add("--reasoning-budget", metavar="LEVEL", help="none, minimal, low, medium, high, or a number of tokens")
     add("--runtime", metavar="NAME", help="where skills run: docker (default), podman, or local (isolates nothing)")
     add("--workspace", metavar="DIR", default=".", help="directory that the Expert works in (default: this one)")
@@ -61,6 +62,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=_number,
         help="tokens of the whole job, in and out (default: any)",
     )
+    add("--max-cost", metavar="USD", type=_dollars, help="US dollars that the whole job may cost (default: any sum)")
     add("--max-duration", metavar="MS", type=_number, help="milliseconds that this run may take (default: any time)")
     add("--max-retries", metavar="N", type=_number, help="further attempts at a failed generation (default: 5)")
     add("--timeout", metavar="MS", type=_number, help="milliseconds for one generation (default: 300000)")
@@ -100,6 +102,13 @@ def _number(text: str) -> int:
     return int(text)
 
 
+def _dollars(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no sum of money") from None
+
+
 def _request(args: argparse.Namespace) -> RunRequest:
     from perstack.journal.files import default_state_dir
     from perstack.launch.request import RunRequest
@@ -126,11 +135,12 @@ def _overrides(args: argparse.Namespace) -> dict[str, JsonValue]:
     values: dict[str, JsonValue] = {
         "policy": {"relax": args.relax} if args.relax else None,
         "provider": {"providerName": args.provider} if args.provider else None,
-        "model": args.model,
+        "model": args.model[0] if args.model and len(args.model) == 1 else args.model,
         "reasoningBudget": budget,
         "runtime": args.runtime,
         "maxSteps": args.max_steps,
         "maxTokens": args.max_tokens,
+        "maxCost": args.max_cost,
         "maxDuration": args.max_duration,
         "maxRetries": args.max_retries,
         "timeout": args.timeout,

@@ -47,6 +47,7 @@ DESCRIPTION_CHARACTERS = 2048
 INSTRUCTION_CHARACTERS = 20480
 
 ReasoningLevel = Literal["none", "minimal", "low", "medium", "high"]
+EffortLevel = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 REASONING_LEVELS: tuple[ReasoningLevel, ...] = get_args(ReasoningLevel)
 
 
@@ -332,6 +333,30 @@ class ProviderTable(Table):
         return value
 
 
+class PricesTable(Table):
+    """US dollars for a million tokens; absent prices of cached input are that of the other input."""
+
+    input: Annotated[float, Field(ge=0)]
+    output: Annotated[float, Field(ge=0)]
+    cached_input: Annotated[float, Field(ge=0)] | None = None
+    cache_write: Annotated[float, Field(ge=0)] | None = None
+
+
+class ModelCapabilities(Table):
+    """What is true of one model, in the place of what its provider knows; see `perstack.specs.ModelInfo`."""
+
+    context_window: Annotated[int, Field(ge=1)] | None = None
+    max_output: Annotated[int, Field(ge=1)] | None = None
+    reasoning: bool = False
+    efforts: Annotated[tuple[EffortLevel, ...], Field(strict=False)] = ()
+    least_reasoning: Annotated[int, Field(ge=0)] = 0
+    most_reasoning: Annotated[int, Field(ge=1)] | None = None
+    vision: bool | None = None
+    documents: bool | None = None
+    tools: bool | None = None
+    prices: PricesTable | None = None
+
+
 class PluginsTable(Table, extra="allow"):
     """Which plugins take part, and the settings table of each, by its name."""
 
@@ -379,11 +404,13 @@ class Project(Table):
     """A whole configuration: the project's file between the layers below and above it."""
 
     provider: ProviderTable | None = None
-    model: Word | None = None
+    model: Word | Annotated[tuple[Word, ...], Field(strict=False, min_length=1, max_length=8)] | None = None
+    models: dict[Word, ModelCapabilities] = {}
     reasoning_budget: ReasoningLevel | Annotated[int, Field(ge=0)] = "low"
     runtime: Name | None = None
     max_steps: Annotated[int, Field(ge=1)] = STEPS
     max_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_cost: Annotated[float, Field(gt=0)] | None = None
     max_duration: Annotated[int, Field(ge=1)] | None = None
     max_retries: Annotated[int, Field(ge=0)] = RETRIES
     timeout: Annotated[int, Field(ge=1)] = TIMEOUT_MS

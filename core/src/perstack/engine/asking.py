@@ -6,15 +6,19 @@ import random
 import time
 from collections.abc import Callable
 from contextlib import aclosing
+from dataclasses import replace
 
 import anyio
+import msgspec
 
 from perstack.engine.context import JobContext
 from perstack.engine.generation import Generation, collect
+from perstack.engine.models import Model
 from perstack.engine.recorder import RunStamp
 from perstack.engine.retry import retry_delay
 from perstack.errors import ProviderError
 from perstack.events import (
+    ChangeModel,
     CompleteStreamingReasoning,
     CompleteStreamingRunResult,
     Retry,
@@ -24,6 +28,7 @@ from perstack.events import (
     StreamRunResult,
 )
 from perstack.messages import NO_USAGE, Message, ToolDefinition
+from perstack.pricing import cost
 from perstack.protocols import GenerateRequest
 
 
@@ -118,24 +123,51 @@ async def ask(
 ) -> Generation:
     """The model's answer, which is not shown while it arrives unless `shown`.
 
-    A failure that may pass is tried again, and the conversation does not change for it.
+    A failure that may pass is tried again, and the conversation does not change for it. Where that does not help, the
+    job's next model is asked, from here on.
 
     Raises:
-        ProviderError: It failed for good, or more often than the job allows.
+        ProviderError: It failed for good, or more often than the job allows, with the last model.
     """
+    while True:
+        model = context.models.current
+        try:
+            return await _ask(context, model, messages, tools, stamp=stamp, shown=shown)
+        except ProviderError as error:
+            other = context.models.next_after(model) if error.retryable else None
+            if other is None:
+                raise
+            context.recorder.record(
+                ChangeModel(**stamp(), model=other.name, previous_model=model.name, reason=str(error))
+            )
+
+
+async def _ask(
+    context: JobContext,
+    model: Model,
+    messages: tuple[Message, ...],
+    tools: tuple[ToolDefinition, ...],
+    *,
+    stamp: Callable[[], RunStamp],
+    shown: bool,
+) -> Generation:
+    """One model's answer, with its cost."""
     request = GenerateRequest(
-        model=context.model,
+        model=model.name,
         messages=messages,
         tools=tools,
         timeout=context.timeout,
-        reasoning_tokens=context.reasoning_tokens,
-        max_output_tokens=context.model_info.max_output,
+        reasoning_tokens=model.reasoning_tokens,
+        max_output_tokens=model.info.max_output if model.info is not None else None,
+        info=model.info,
     )
+    prices = model.info.prices if model.info is not None else None
     attempt = 0
     while True:
         attempt += 1
         try:
-            return await _attempt(context, request, StreamView(context, stamp) if shown else Unseen())
+            answer = await _attempt(context, request, StreamView(context, stamp) if shown else Unseen())
+            return replace(answer, usage=msgspec.structs.replace(answer.usage, cost=cost(answer.usage, prices)))
         except ProviderError as error:
             delay = retry_delay(error, attempt=attempt, max_retries=context.max_retries, jitter=random.random())  # noqa: S311 - spreads load, guards nothing
             if delay is None:

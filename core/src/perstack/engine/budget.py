@@ -15,11 +15,13 @@ class Budget:
     Attributes:
         steps: Generations, of the coordinator and all delegates, over all continuations.
         tokens: Input and output tokens, likewise; None is any number.
+        cost: US dollars, likewise; None is any sum.
         deadline: A time of `time.monotonic` at which the job is stopped, whatever it is doing.
     """
 
     steps: int
     tokens: int | None = None
+    cost: float | None = None
     deadline: float = math.inf
 
     def exceeded(self, job: JobState, *, now: float) -> str | None:
@@ -28,6 +30,8 @@ class Budget:
             return "steps"
         if self.tokens is not None and job.usage.total_tokens >= self.tokens:
             return "tokens"
+        if self.cost is not None and (job.usage.cost or 0.0) >= self.cost:
+            return "cost"
         if now >= self.deadline:
             return "time"
         return None

@@ -11,12 +11,12 @@ from typing import Protocol
 import anyio
 
 from perstack.engine.budget import Budget
+from perstack.engine.models import Models
 from perstack.engine.recorder import Recorder
 from perstack.events import ExpertRef
 from perstack.messages import ToolCall, ToolDefinition, ToolResult
 from perstack.policy.decide import ExpertPolicy
 from perstack.protocols import Provider
-from perstack.specs import ModelInfo
 from perstack.tools.catalogue import Tool
 
 
@@ -95,20 +95,17 @@ class JobContext:
         experts: Every Expert that can take part, by key.
         max_retries: Further attempts at a failed generation.
         timeout: Seconds for one generation.
-        reasoning_tokens: Budget for reasoning of one generation; 0 is none.
     """
 
     recorder: Recorder
     client: ModelClient
-    model: str
-    model_info: ModelInfo
+    models: Models
     budget: Budget
     experts: Mapping[str, ExpertPolicy]
     open_tools: OpenTools
     workspace: Path
     max_retries: int
     timeout: float
-    reasoning_tokens: int = 0
     ask_person: AskPerson = nobody_answers
 
     def ref(self, key: str) -> ExpertRef:

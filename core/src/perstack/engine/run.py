@@ -109,7 +109,7 @@ class Run:
 
         A model that cannot write one costs the run its memory, and not its life.
         """
-        state, window = self.state, self._context.model_info.context_window
+        state, window = self.state, self._context.models.window
         if window is None or not is_full(state.messages, state.last_usage, window=window):
             return
         kept = kept_tail(state.messages, window=window)

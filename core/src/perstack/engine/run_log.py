@@ -156,7 +156,7 @@ class RunLog:
         error: ErrorInfo | None = None,
         delegated: tuple[ToolCall, ...] = (),
     ) -> Checkpoint:
-        state, window = self.state, self._context.model_info.context_window
+        state, window = self.state, self._context.models.window
         held = state.last_usage.input_tokens + state.last_usage.output_tokens
         return Checkpoint(
             id=new_id(),

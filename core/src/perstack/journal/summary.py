@@ -160,7 +160,11 @@ def _sum(total: float | None, cost: float | None) -> float | None:
     return total if cost is None else (total or 0.0) + cost
 
 
-_USAGE_FIELDS = tuple(zip(Usage.__struct_encode_fields__, Usage.__struct_fields__, strict=True))
+_USAGE_FIELDS = tuple(
+    (name, field)
+    for name, field in zip(Usage.__struct_encode_fields__, Usage.__struct_fields__, strict=True)
+    if field != "cost"  # which stands beside them
+)
 
 
 @dataclass(kw_only=True, slots=True)

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from perstack.errors import ConfigError, Problem, UsageError
+from perstack.engine.models import Model
+from perstack.errors import ConfigError, Problem
+from perstack.launch.models import chosen_models
 from perstack.launch.request import RunRequest
-from perstack.model_http.models import known_model
 from perstack.paths import cache_dir
 from perstack.policy.decide import Decision, decide, secret_values
 from perstack.redaction import Redactor
-from perstack.specs import ModelInfo, ProviderContext, ProviderSpec, Proxy, RuntimeSpec
+from perstack.specs import ProviderContext, ProviderSpec, Proxy, RuntimeSpec
 
 if TYPE_CHECKING:
     from perstack.config.loading import Loaded
@@ -24,9 +25,6 @@ DEFAULT_RUNTIME = "docker"
 DEFAULT_PROVIDER = "anthropic"
 """The original's."""
 
-REASONING_TOKENS = {"none": 0, "minimal": 1024, "low": 2048, "medium": 5000, "high": 10000}
-"""Tokens for each level of ``reasoningBudget``; the figures are the original's."""
-
 PROXY_VARIABLES = ("PERSTACK_PROXY_URL", "HTTPS_PROXY", "https_proxy")
 """Variables that name the proxy for the model's traffic; the first that is set counts."""
 
@@ -36,7 +34,7 @@ class RunPlan:
     """A run that may start.
 
     Attributes:
-        reasoning_tokens: Budget for reasoning; 0 where the model is not known to take one and nobody asked for it.
+        models: The models to ask, first to last.
         redactor: Knows the secrets of the run: the provider's and those that skills get.
     """
 
@@ -46,9 +44,7 @@ class RunPlan:
     runtime: RuntimeSpec
     provider: ProviderSpec
     provider_context: ProviderContext = field(repr=False)
-    model: str
-    model_info: ModelInfo
-    reasoning_tokens: int
+    models: tuple[Model, ...]
     decision: Decision
     redactor: Redactor = field(repr=False)
 
@@ -65,10 +61,6 @@ def make_plan(request: RunRequest, loaded: Loaded, registry: Registry) -> RunPla
     runtime = registry.runtime(project.runtime or DEFAULT_RUNTIME)
     provider = registry.provider(project.provider.provider_name if project.provider else DEFAULT_PROVIDER)
     context = _provider_context(provider, loaded)
-    model = project.model or provider.default_model
-    if model is None:
-        raise UsageError(f"Provider {provider.name!r} has no default model.", hint="Name one with --model.")
-    info = known_model(provider.models, model) or ModelInfo()
     decision = decide(
         loaded,
         request.expert,
@@ -87,9 +79,7 @@ def make_plan(request: RunRequest, loaded: Loaded, registry: Registry) -> RunPla
         runtime=runtime,
         provider=provider,
         provider_context=context,
-        model=model,
-        model_info=info,
-        reasoning_tokens=_reasoning_tokens(loaded, info),
+        models=chosen_models(provider, loaded),
         decision=decision,
         redactor=Redactor(secrets, public=[str(request.workspace)]),
     )
@@ -131,11 +121,3 @@ def _header_secrets(context: ProviderContext) -> dict[str, str]:
     if not isinstance(headers, dict):
         return {}
     return {f"header {name}": value for name, value in headers.items() if isinstance(value, str)}
-
-
-def _reasoning_tokens(loaded: Loaded, info: ModelInfo) -> int:
-    budget = loaded.project.reasoning_budget
-    asked_for = loaded.origins.at("reasoningBudget").source != "built-in"
-    if not info.reasoning and not asked_for:
-        return 0
-    return budget if isinstance(budget, int) else REASONING_TOKENS[budget]

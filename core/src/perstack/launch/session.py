@@ -15,6 +15,7 @@ from perstack import __version__
 from perstack.engine.budget import Budget
 from perstack.engine.context import AskPerson, JobContext, ModelClient, OpenTools
 from perstack.engine.job import Job
+from perstack.engine.models import Models
 from perstack.engine.recorder import Recorder, Watcher
 from perstack.engine.resume import Resumption, parse_answer, pending_questions, replay
 from perstack.engine.state import JobState, RunState
@@ -189,7 +190,7 @@ def _announce(plan: RunPlan, recorder: Recorder) -> None:
             runtime=plan.runtime.name,
             expert_name=plan.request.expert,
             experts=tuple(plan.decision.experts),
-            model=plan.model,
+            model=plan.models[0].name,
             provider=plan.provider.name,
             max_steps=project.max_steps,
             max_retries=project.max_retries,
@@ -211,15 +212,13 @@ def _context(plan: RunPlan, recorder: Recorder, client: ModelClient, tools: Open
     return JobContext(
         recorder=recorder,
         client=client,
-        model=plan.model,
-        model_info=plan.model_info,
+        models=Models(plan.models),
         budget=_budget(plan),
         experts=plan.decision.experts,
         open_tools=tools,
         workspace=plan.request.workspace,
         max_retries=project.max_retries,
         timeout=project.timeout / 1000,
-        reasoning_tokens=plan.reasoning_tokens,
         ask_person=person.answer,
     )
 
@@ -230,5 +229,6 @@ def _budget(plan: RunPlan) -> Budget:
     return Budget(
         steps=project.max_steps,
         tokens=project.max_tokens,
+        cost=project.max_cost,
         deadline=math.inf if seconds is None else time.monotonic() + seconds,
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from perstack.engine.context import OpenTools, Tools
+from perstack.engine.models import smallest_window
 from perstack.engine.recorder import Recorder
 from perstack.events import ReviewToolCall
 from perstack.journal.files import local_state_dir
@@ -52,7 +53,7 @@ class RunTools:
 
 def open_tools(plan: RunPlan, recorder: Recorder, runtime: Runtime, approver: Approver) -> OpenTools:
     """How runs of this job get their tools."""
-    limit = output_limit(plan.model_info.context_window, most=TEXT_CHARACTERS)
+    limit = output_limit(smallest_window(plan.models), most=TEXT_CHARACTERS)
     outputs = Outputs(keep=recorder.journal.keep, kept=recorder.journal.kept, limit=limit)
 
     @asynccontextmanager

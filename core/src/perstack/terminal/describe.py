@@ -15,6 +15,7 @@ from perstack.events import (
     CallDelegate,
     CallInteractiveTool,
     CallTools,
+    ChangeModel,
     CompactConversation,
     CompleteRun,
     ContinueToNextStep,
@@ -136,7 +137,7 @@ def _said(messages: tuple[Message, ...]) -> str:
 
 def _lines(event: Event, words: _Words) -> Iterator[Line]:
     match event:
-        case StartRun() | StartGeneration() | Retry() | ContinueToNextStep() | EndOfRun():
+        case StartRun() | StartGeneration() | Retry() | ChangeModel() | ContinueToNextStep() | EndOfRun():
             yield from _course(event, words)
         case CallTools() | FinishToolExecution() | ReviewToolCall() | CallDelegate() | CallInteractiveTool():
             yield from _calls(event, words)
@@ -162,7 +163,9 @@ def _lines(event: Event, words: _Words) -> Iterator[Line]:
             yield Line(f"{sanitise_line(f'{event.plugin} {event.name}', limit=160)} {words.text(data)}")
 
 
-def _course(event: StartRun | StartGeneration | Retry | ContinueToNextStep | EndOfRun, words: _Words) -> Iterator[Line]:
+def _course(
+    event: StartRun | StartGeneration | Retry | ChangeModel | ContinueToNextStep | EndOfRun, words: _Words
+) -> Iterator[Line]:
     match event:
         case StartRun():
             caller = event.initial_checkpoint.delegated_by
@@ -174,6 +177,10 @@ def _course(event: StartRun | StartGeneration | Retry | ContinueToNextStep | End
             yield Line(f"asking the model, {counted(event.message_count, 'message')}", "dim")
         case Retry():
             yield Line(f"attempt {event.attempt} failed, again in {duration(event.delay_ms)}", "bad")
+            yield Line(words.text(event.reason), "bad")
+        case ChangeModel():
+            models = (sanitise_line(name, limit=80) for name in (event.previous_model, event.model))
+            yield Line("model {} keeps failing, going on with {}".format(*models), "bad")
             yield Line(words.text(event.reason), "bad")
         case ContinueToNextStep(step=step, checkpoint=checkpoint):
             spent = f"{counted(step.usage.total_tokens, 'token')}, {duration(step.finished_at - step.started_at)}"

@@ -197,4 +197,5 @@ class MessagesAnswer:
             reasoning_tokens=count("thinking", 0),
             cached_input_tokens=count("read", 0),
             total_tokens=given + made,
+            cache_write_tokens=count("created", 0),
         )

@@ -176,4 +176,5 @@ def _usage(usage: _Usage) -> Usage:
         output_tokens=usage.output_tokens,
         cached_input_tokens=usage.cache_read_input_tokens,
         total_tokens=given + usage.output_tokens,
+        cache_write_tokens=usage.cache_write_input_tokens,
     )

@@ -1,0 +1,22 @@
+"""What tokens cost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from perstack.messages import Usage
+    from perstack.specs import Prices
+
+MILLION = 1_000_000
+
+
+def cost(usage: Usage, prices: Prices | None) -> float | None:
+    """US dollars for one request, or None where no price is known. What was cached has prices of its own."""
+    if prices is None:
+        return None
+    read, written = usage.cached_input_tokens, usage.cache_write_tokens
+    cached = prices.input if prices.cached_input is None else prices.cached_input
+    write = prices.input if prices.cache_write is None else prices.cache_write
+    spent = (usage.input_tokens - read - written) * prices.input + read * cached + written * write
+    return (spent + usage.output_tokens * prices.output) / MILLION
