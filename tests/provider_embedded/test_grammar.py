@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
-from embedded import FINISH, TEXT, TOOLS, tool
+from embedded import FINISH, READ, TEXT, TOOLS, tool
 from hypothesis import given
 from hypothesis import strategies as st
 from perstack.messages import JsonObject, JsonValue, ToolDefinition
-from perstack_provider_embedded.grammar import MAX_NODES, Answer, Call, grammar, parse
+from perstack_provider_embedded.grammar import MAX_NODES, Answer, Call, grammar, parse, without_optional
 
 SAFE = {"type", "properties", "required", "additionalProperties", "items", "enum", "anyOf", "minItems", "maxItems"}
 SAFE |= {"minimum", "maximum", "minLength"}
@@ -45,6 +45,12 @@ def test_each_tool_has_a_branch_and_the_answer_has_the_name_of_the_finishing_too
     assert list(branches(*TOOLS)) == ["readTextFile", "writeTextFile", "attemptCompletion"]
     assert list(branches()) == ["attemptCompletion"]
     assert branches(FINISH)["attemptCompletion"]["type"] == "string"
+
+
+def test_a_tiny_model_is_told_of_required_arguments_only() -> None:
+    assert list(branches(without_optional(READ))["readTextFile"]["properties"]) == ["path"]
+    assert list(branches(READ)["readTextFile"]["properties"]) == ["path", "from", "to", "offset"]
+    assert branches(without_optional(tool("t", x=TEXT)))["t"]["properties"] == {}
 
 
 def test_a_tool_without_arguments_is_called_with_none() -> None:

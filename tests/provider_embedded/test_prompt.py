@@ -19,7 +19,7 @@ def test_tools_are_told_in_a_line_each_and_the_finishing_one_as_the_way_to_answe
     (role, system), *_ = told(*task("Go."), tools=TOOLS)
     assert role == "system"
     assert system.startswith("You copy files.\n")
-    assert "- readTextFile(path, from?, to?): Read a text file.\n" in system
+    assert "- readTextFile(path, from?, to?, offset?): Read a text file, or lines of it\n" in system
     assert "- attemptCompletion" not in system
     assert '{"attemptCompletion": "TEXT"}' in system
 

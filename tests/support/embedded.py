@@ -31,9 +31,23 @@ def tool(name: str, description: str = "", required: tuple[str, ...] = (), **pro
 
 TEXT: JsonObject = {"type": "string"}
 NUMBER: JsonObject = {"type": "integer", "minimum": 0}
-READ = tool("readTextFile", "Read a text file.", ("path",), path=TEXT, **{"from": NUMBER, "to": NUMBER})
-WRITE = tool("writeTextFile", "Create or replace a text file.", ("path", "text"), path=TEXT, text=TEXT)
-FINISH = tool("attemptCompletion", "Say that the task is done.")
+# As the base skill describes them; a change of a word there can change what a model this small does.
+READ = tool(
+    "readTextFile",
+    "Read a text file, or lines of it. At most 64 KiB are returned at once; truncated then says where to go on.",
+    ("path",),
+    path=TEXT,
+    **{"from": NUMBER, "to": NUMBER, "offset": {"type": "integer"}},
+)
+WRITE = tool(
+    "writeTextFile",
+    "Create a file with this text, or replace all of an existing one. Missing directories are made.",
+    ("path", "text"),
+    path=TEXT,
+    text=TEXT,
+    expectedHash={"type": "string", "maxLength": 64},
+)
+FINISH = tool("attemptCompletion", "Declare the task finished.", result=TEXT)
 TOOLS = (READ, WRITE, FINISH)
 
 

@@ -29,7 +29,7 @@ from perstack_provider_embedded.examples import examples_for
 from perstack_provider_embedded.grammar import FINISH
 
 MAX_DESCRIPTION = 120
-"""Characters of a tool's description: a one-thread model reads about 500 characters a second."""
+"""Characters of the first sentence of a tool's description; one thread reads about 500 characters a second."""
 MAX_RESULT = 8_000
 """Characters of one tool result, a quarter of the default context."""
 
@@ -73,7 +73,7 @@ def _signature(tool: ToolDefinition) -> str:
     required = tool.input_schema.get("required")
     needed = required if isinstance(required, list) else []
     names = [name if name in needed else f"{name}?" for name in properties] if isinstance(properties, dict) else []
-    described = " ".join(tool.description.split())
+    described = " ".join(tool.description.split()).partition(". ")[0]
     if len(described) > MAX_DESCRIPTION:
         described = described[:MAX_DESCRIPTION].rsplit(" ", 1)[0] + " …"
     return f"- {tool.name}({', '.join(names)}): {described}"

@@ -10,7 +10,17 @@ import anyio
 import anyio.to_thread
 from perstack.errors import ProviderError
 from perstack.ids import new_id
-from perstack.messages import FinishReason, JsonObject, ToolDefinition, Usage
+from perstack.messages import (
+    ExpertMessage,
+    FinishReason,
+    JsonObject,
+    Message,
+    ToolCallPart,
+    ToolDefinition,
+    ToolMessage,
+    ToolResultPart,
+    Usage,
+)
 from perstack.protocols import Finish, GenerateRequest, StreamPart, TextDelta, ToolCallRequest
 
 from perstack_provider_embedded.engine import Completion, Engine
@@ -41,16 +51,16 @@ class EmbeddedProvider:
         Raises:
             ProviderError: There are no weights, the conversation does not fit, or time ran out.
         """
-        completion: Completion | None = None
+        parts: list[StreamPart] | None = None
         with anyio.move_on_after(request.timeout):
             engine = await self._engine(request.model)
-            completion = await _complete(engine, _body(request))
-        if completion is None:
+            parts = await _ask(engine, request)
+        if parts is None:
             raise ProviderError(
                 f"The embedded model did not finish within {request.timeout:g} s.",
                 hint="Raise the timeout, shorten the conversation, or give the model more threads.",
             )
-        for part in _parts(completion, request.tools):
+        for part in parts:
             yield part
 
     async def aclose(self) -> None:
@@ -79,24 +89,51 @@ class EmbeddedProvider:
             await anyio.to_thread.run_sync(engine.close)
 
 
-async def _complete(engine: Engine, body: JsonObject) -> Completion | None:
+async def _ask(engine: Engine, request: GenerateRequest) -> list[StreamPart]:
+    """The answer's parts. The known models are tiny, and get two crutches that a file of the user's does not.
+
+    They are told of required arguments only. When one repeats its last call word for word, although that succeeded, it
+    is stuck: it is asked once more, and cannot call that tool.
+    """
+    tiny = request.model in KNOWN
+    tools = tuple(map(without_optional, request.tools)) if tiny else request.tools
+    body = _body(request, tools)
+    completion = await _complete(engine, body)
+    said, usage = parse(completion.text, tools), _usage(completion)
+    if tiny and isinstance(said, Call) and said == _last_success(request.messages):
+        body["grammar"] = grammar([tool for tool in tools if tool.name != said.name])
+        completion = await _complete(engine, body)
+        usage += _usage(completion)
+    return _parts(completion, usage, tools)
+
+
+async def _complete(engine: Engine, body: JsonObject) -> Completion:
     stop = threading.Event()
 
     def work() -> Completion | None:
         return engine.complete(body, stop=stop)
 
     try:
-        return await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
+        completion = await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
     finally:
         stop.set()
+    if completion is None:  # only who sets `stop` can bring this about
+        raise ProviderError("The embedded model was stopped.", retryable=True)
+    return completion
 
 
-def _body(request: GenerateRequest) -> JsonObject:
-    """The request in llama.cpp's words: greedy, so that one conversation has one answer.
+def _last_success(messages: Sequence[Message]) -> Call | None:
+    """The call that the last turn was, when it was one call that succeeded."""
+    match messages[-2:]:
+        case [ExpertMessage(contents=spoken), ToolMessage(contents=(ToolResultPart(is_error=False),))]:
+            calls = [part for part in spoken if isinstance(part, ToolCallPart)]
+            return Call(name=calls[0].tool_name, args=calls[0].args) if len(calls) == 1 else None
+        case _:
+            return None
 
-    The known models are tiny and are told of required arguments only; a file that the user brings gets all of them.
-    """
-    tools = tuple(map(without_optional, request.tools)) if request.model in KNOWN else request.tools
+
+def _body(request: GenerateRequest, tools: Sequence[ToolDefinition]) -> JsonObject:
+    """The request in llama.cpp's words: greedy, so that one conversation has one answer."""
     body: JsonObject = {
         "messages": chat_turns(request.messages, tools),
         "temperature": 0,
@@ -108,14 +145,17 @@ def _body(request: GenerateRequest) -> JsonObject:
     return body
 
 
-def _parts(completion: Completion, tools: Sequence[ToolDefinition]) -> list[StreamPart]:
-    """What was written, as parts. Of an answer that was cut, a half call is worth nothing and is left out."""
-    usage = Usage(
+def _usage(completion: Completion) -> Usage:
+    return Usage(
         input_tokens=completion.prompt_tokens,
         output_tokens=completion.output_tokens,
         cached_input_tokens=completion.cached_tokens,
         total_tokens=completion.prompt_tokens + completion.output_tokens,
     )
+
+
+def _parts(completion: Completion, usage: Usage, tools: Sequence[ToolDefinition]) -> list[StreamPart]:
+    """What was written, as parts. Of an answer that was cut, a half call is worth nothing and is left out."""
     parts: list[StreamPart] = []
     reason: FinishReason = completion.finish
     if not tools:
