@@ -85,17 +85,19 @@ class GateProcess:
 
     def wait_for(self, event: str, count: int) -> list[dict[str, object]]:
         """The lines of an event, of which there are so many within the bound."""
-        self.wait(lambda _: len(self.of(event)) >= count)
+        self.until(lambda: len(self.of(event)) >= count)
         return self.of(event)
 
     def wait(self, found: Callable[[dict[str, object]], bool]) -> dict[str, object]:
         """The last line like this, which comes within the bound."""
+        self.until(lambda: any(map(found, self.lines)))
+        return next(line for line in reversed(self.lines) if found(line))
+
+    def until(self, holds: Callable[[], bool]) -> None:
+        """What is said of the lines holds within the bound."""
         deadline = time.monotonic() + SECONDS
         with self._news:
-            while True:
-                for line in reversed(self.lines):
-                    if found(line):
-                        return line
+            while not holds():
                 left = deadline - time.monotonic()
                 running = self.process.poll() is None
                 assert left > 0, f"no such line; the gate runs: {running}, and wrote {self.lines[-5:]}"

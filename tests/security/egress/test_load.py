@@ -74,7 +74,7 @@ def test_AN12_a_crowd_of_clients_and_a_killed_Squid_lose_nothing(internet, squid
         assert statuses[403] == REQUESTS // 3
         assert set(statuses) <= {200, 403, 502}
         assert statuses[502] == 0 or way == "squid"
-        running.wait(lambda _: len(running.of("close")) == len(running.of("open")))
+        running.until(lambda: len(running.of("close")) == statuses[200])
         opened = {line["seq"] for line in running.of("open")}
         denied = Counter(line["verdict"] for line in running.of("deny") if "opened" not in line)
         assert len(opened) == statuses[200]

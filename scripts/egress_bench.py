@@ -1,0 +1,165 @@
+"""What the gate costs: the same TLS request directly, through Squid alone, and through each way of the gate.
+
+`scripts/bench` takes its egress figures from here. Everything runs in a network namespace of its own, with the servers
+of the fake internet; a client process takes turns between the ways, so that a busy moment hits all of them. Whoever
+connects looks the name up: the client, Squid, or the gate. Linux and root.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+HOST, ADDRESS, DENIED = "api.example.com", "93.184.216.34", "evil.example.org"
+MIB = 1024 * 1024
+LARGE = 64 * MIB
+ROUNDS = 300
+TUNNELS = 500
+FORWARDER_PORT = 3128
+#: Ways to the same server; each of the gate's is measured with a forwarder in front too.
+DIRECT, SQUID, GATE, BOTH = "direct", "egress-squid-alone", "egress-gate", "egress-gate-and-squid"
+FORWARDED = "-behind-forwarder"
+WAYS = (SQUID, GATE, BOTH, GATE + FORWARDED, BOTH + FORWARDED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """Milliseconds of each request by way, MiB/s of a large answer by way, and the gate's memory with 500 tunnels."""
+
+    requests: dict[str, list[float]]
+    denials: list[float]
+    rates: dict[str, list[float]]
+    memory: int
+
+    def denial(self) -> float:
+        """Milliseconds of the median denial."""
+        return quantile(self.denials, 0.5)
+
+    def added(self, way: str, share: float) -> float:
+        """Milliseconds that a way adds at this share of the requests, such as 0.5 for the median."""
+        return quantile(self.requests[way], share) - quantile(self.requests[DIRECT], share)
+
+    def throughput(self, way: str) -> float:
+        """Per cent of the direct rate; the best of a few, because noise only ever slows."""
+        return 100 * max(self.rates[way]) / max(self.rates[DIRECT])
+
+
+def quantile(values: list[float], share: float) -> float:
+    return sorted(values)[int(share * (len(values) - 1))]
+
+
+def measure() -> Measured:
+    """Every figure in one run.
+
+    Raises:
+        RuntimeError: It cannot be had here; the text says why.
+    """
+    if not sys.platform.startswith("linux") or os.geteuid() != 0:
+        raise RuntimeError("network namespaces need Linux and root")
+    if shutil.which("squid", path=f"{os.environ['PATH']}:/usr/sbin") is None:
+        raise RuntimeError("install Squid first (Debian: squid-openssl)")
+    sys.path.insert(0, str(ROOT / "tests" / "support"))
+    from gates import PROXY, SkillEntry, gate
+    from perstack.testing.fnet.internet import Internet
+
+    wide = {"connections": 10**4, "requests_per_minute": 10**6, "bytes_up": 2**50, "bytes_down": 2**50}
+    entry = SkillEntry(name="bench", domains=[HOST], budgets={"skill": wide, "host": wide})
+    with contextlib.ExitStack() as undo:
+        folder = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="bench-egress-")))
+        internet = undo.enter_context(Internet(folder, names=[HOST]))
+        internet.site(HOST, ADDRESS)
+        internet.pages["/large"] = ("application/octet-stream", bytes(LARGE))
+        direct, squid = (undo.enter_context(gate(internet, entry, way=way)) for way in ("direct", "squid"))
+        ways: dict[str, list[str | int]] = {
+            DIRECT: [HOST, 443],
+            SQUID: ["127.0.0.1", 3201],
+            GATE: [direct.socket("bench")],
+            BOTH: [squid.socket("bench")],
+        }
+        for at, way in enumerate((GATE, BOTH)):
+            port = FORWARDER_PORT + at
+            command = internet.namespace.command(*PROXY, "forward", str(ways[way][0]), str(port))
+            forwarder = undo.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE))
+            undo.callback(forwarder.kill)
+            assert forwarder.stdout is not None
+            forwarder.stdout.readline()
+            ways[way + FORWARDED] = ["127.0.0.1", port]
+        client = internet.namespace.command(sys.executable, __file__)
+        given = json.dumps({"ways": ways, "authority": str(internet.authority), "gate": direct.process.pid})
+        done = subprocess.run(client, input=given, stdout=subprocess.PIPE, text=True, check=True, timeout=300)
+        return Measured(**json.loads(done.stdout))
+
+
+# --- the client process --------------------------------------------------------------------------------------------
+
+
+def connected(place: list[str | int], *, proxy: bool, host: str = HOST) -> socket.socket:
+    """A connection to the server, or to a proxy that was asked for it."""
+    if len(place) == 1:
+        found = socket.socket(socket.AF_UNIX)
+        found.connect(str(place[0]))
+    else:
+        found = socket.create_connection((str(place[0]), int(place[1])))
+        found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if proxy:
+        found.sendall(f"CONNECT {host}:443 HTTP/1.1\r\nHost: {host}:443\r\n\r\n".encode())
+        found.recv(65536)
+    return found
+
+
+def get(source: socket.socket, context: ssl.SSLContext, page: str) -> int:
+    """Bytes of the answer."""
+    buffer, count = bytearray(4 * 65536), 0
+    with context.wrap_socket(source, server_hostname=HOST) as client:
+        client.sendall(f"GET {page} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode())
+        while received := client.recv_into(buffer):
+            count += received
+    return count
+
+
+@contextlib.contextmanager
+def timed(into: list[float]) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    into.append(1000 * (time.perf_counter() - started))
+
+
+def client(ways: dict[str, list[str | int]], authority: str, gate: int) -> dict[str, object]:
+    context = ssl.create_default_context(cafile=authority)
+    requests: dict[str, list[float]] = {way: [] for way in ways}
+    rates: dict[str, list[float]] = {way: [] for way in ways}
+    denials: list[float] = []
+    for _ in range(ROUNDS):
+        for way, place in ways.items():
+            with timed(requests[way]):
+                get(connected(place, proxy=way != DIRECT), context, "/")
+        with timed(denials):
+            connected(ways[GATE], proxy=True, host=DENIED).close()
+    for _ in range(3):
+        for way, place in ways.items():
+            took: list[float] = []
+            with timed(took):
+                assert get(connected(place, proxy=way != DIRECT), context, "/large") > LARGE
+            rates[way].append(LARGE / MIB / (took[0] / 1000))
+    tunnels = [connected(ways[GATE], proxy=True) for _ in range(TUNNELS)]
+    pages = int(Path(f"/proc/{gate}/statm").read_text().split()[1])
+    for tunnel in tunnels:
+        tunnel.close()
+    memory = pages * os.sysconf("SC_PAGE_SIZE")
+    return {"requests": requests, "denials": denials, "rates": rates, "memory": memory}
+
+
+if __name__ == "__main__":
+    json.dump(client(**json.load(sys.stdin)), sys.stdout)
