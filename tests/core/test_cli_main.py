@@ -173,17 +173,24 @@ def test_an_unforeseen_error_is_one_line_and_a_private_file(tmp_path, monkeypatc
     assert stat.S_IMODE(details.stat().st_mode) == 0o600
 
 
-@pytest.mark.parametrize(("arguments", "code"), [(["plugins", "list"], 141), (["--help"], 0)])
-def test_a_reader_that_goes_away_ends_the_command_quietly(tmp_path, arguments, code) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("arguments", [["plugins", "list"], ["--help"]])
+def test_a_reader_that_goes_away_ends_the_command_quietly(tmp_path, arguments, unbuffered) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     try:
         done = subprocess.run(
-            [SCRIPT, *arguments], cwd=tmp_path, stdout=writing, stderr=subprocess.PIPE, timeout=60, check=False
+            [SCRIPT, *arguments],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
         )
     finally:
         os.close(writing)
-    assert (done.returncode, done.stderr) == (code, b"")
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 def test_a_pipe_that_broke_elsewhere_is_not_hidden(capfd) -> None:

@@ -106,6 +106,10 @@ def test_W_47_a_syntax_error_has_its_line_and_column(tmp_path) -> None:
     (tmp_path / "perstack.toml").write_bytes(b'a = 1\nb = "\xff"\n')
     with pytest.raises(ConfigError, match=r"perstack\.toml:2: is not UTF-8"):
         load(tmp_path)
+    (tmp_path / "perstack.toml").write_bytes(b"\xef\xbb\xbfmaxSteps = 5\n")
+    with pytest.raises(ConfigError, match="byte order mark"):
+        load(tmp_path)
+    assert problems(tmp_path, "timeout = 1.5\n") == [":1: timeout: 1.5 is not a whole number"]
     assert "nested too deeply" in problems(tmp_path, f"a = {'[' * 100_000}")[0]
 
 

@@ -283,6 +283,17 @@ def test_the_state_directory_follows_the_environment():
     assert "PERSTACK_STATE_DIR" in caught.value.hint
 
 
+@pytest.mark.parametrize("use", [lambda store: store.jobs(), lambda store: store.create("job-1")])
+def test_a_state_directory_that_is_a_file_is_named_with_what_to_do(tmp_path, use):
+    taken = tmp_path / "file"
+    taken.write_text("")
+    with pytest.raises(JournalError, match="Not a directory") as caught:
+        use(FileStore(taken))
+    assert str(taken) in str(caught.value)
+    assert "--state-dir" in caught.value.hint
+    use(FileStore(tmp_path / "free"))
+
+
 def test_a_damaged_key_is_named_and_never_replaced(store):
     filled(store, "job-1", 1)
     key = store.state_dir / "journal.key"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 
 import pytest
 from perstack.testing.model_server import Call, Gate, ModelServer, Refuse, Stall, Turn
@@ -89,6 +91,8 @@ def test_a_generation_that_takes_too_long_is_an_error(project: Project) -> None:
         (["--runtime", "warp"], "warp"),
         (["--job-id", "../../x"], "job id"),
         (["--workspace", "nowhere"], "nowhere"),
+        (["--state-dir", "workspace/state"], "lies in the workspace"),
+        (["--state-dir", "/dev/null"], "Not a directory ('/dev/null')"),
     ],
 )
 def test_W_51_AO8_a_mistake_on_the_command_line_is_one_message_and_exit_code_1(
@@ -109,3 +113,15 @@ def test_an_unknown_expert_is_named_with_what_there_is(project: Project) -> None
     result = project.run("demmo", "Go.")
     assert result.exit_code == 1
     assert "did you mean 'demo'" in result.stderr.lower()
+
+
+@pytest.mark.skipif(sys.platform in {"win32", "darwin"}, reason="there, an argument cannot hold such bytes")
+def test_AM14_a_query_that_is_no_text_is_refused_and_one_that_looks_like_an_option_is_a_query(project: Project) -> None:
+    with ModelServer([Turn(text="done")]) as server:
+        refused = project.run("demo", os.fsdecode(b"a\xffb"), server=server)
+        assert (refused.exit_code, server.requests) == (1, [])
+        assert "The query is not UTF-8" in refused.stderr
+        unmarked = project.perstack("run", "--runtime", "local", "demo", "-x", server=server)
+        assert "comes last, after '--'" in unmarked.stderr
+        assert project.run("demo", "--config=x", server=server).exit_code == 0
+        assert "--config=x" in server.requests[0].said

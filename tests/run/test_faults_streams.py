@@ -57,6 +57,27 @@ def test_W_10_a_run_without_standard_streams_keeps_its_journal_whole(project: Pr
         assert project.run("demo", "Go on.", "--continue", server=server).answer == "went on"
 
 
+@pytest.mark.parametrize("command", [["--version"], ["check"], ["log", "--jobs"]])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_W_51_a_command_whose_output_does_not_fit_says_so(
+    project: Project, command: list[str], unbuffered: str
+) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "perstack", *command],
+            cwd=project.directory,
+            env=project.environment(None, {"PYTHONUNBUFFERED": unbuffered}),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert done.stderr == "perstack: Standard output could not be written: No space left on device.\n"
+
+
 def test_W_10_a_reader_that_goes_away_ends_the_run_with_141_and_the_job_goes_on(project: Project) -> None:
     gate = Gate()
     script = [WRITE, Turn(text="unread", fault=Stall(gate=gate))]

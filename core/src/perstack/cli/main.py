@@ -42,10 +42,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments without the program's name; None means those of this process.
     """
     args = argparse.Namespace()
-    if None in (sys.stdin, sys.stdout, sys.stderr):
-        from perstack.cli.streams import open_missing_streams
+    if None in (sys.stdin, sys.stdout, sys.stderr) or getattr(sys.stdout, "write_through", False):
+        from perstack.cli.streams import buffer_output, open_missing_streams
 
         open_missing_streams()
+        buffer_output()
     try:
         code = _dispatch(sys.argv[1:] if argv is None else argv, args)
         sys.stdout.flush()  # so that a closed pipe is met here and not at the interpreter's end

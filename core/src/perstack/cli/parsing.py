@@ -22,7 +22,10 @@ class Parser(argparse.ArgumentParser):
         Raises:
             UsageError: Always.
         """
-        raise UsageError(message, hint=f"See: {self.prog} --help")
+        hint = f"See: {self.prog} --help"
+        if message.startswith("the following arguments are required"):
+            hint += ". What begins with '-' and is no option comes last, after '--'."
+        raise UsageError(message, hint=hint)
 
 
 def add_plugin_options(parser: argparse.ArgumentParser) -> None:

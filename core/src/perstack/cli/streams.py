@@ -1,4 +1,4 @@
-"""Standard streams that whoever started us had closed."""
+"""Standard streams as every command needs them, whatever whoever started us did to them."""
 
 from __future__ import annotations
 
@@ -18,3 +18,13 @@ def open_missing_streams() -> None:
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         if getattr(sys, name) is None:
             setattr(sys, name, open(number, mode, encoding="utf-8", errors="backslashreplace", closefd=False))  # noqa: SIM115 - for as long as the process lives
+
+
+def buffer_output() -> None:
+    """What is printed waits for its flush, under ``python -u`` too.
+
+    There a write goes to the descriptor at once and may end half way, and argparse keeps its failure to itself.
+    """
+    stream = sys.__stdout__
+    if stream is not None and stream is sys.stdout and stream.write_through:
+        sys.stdout = open(stream.fileno(), "w", encoding=stream.encoding, errors=stream.errors, closefd=False)  # noqa: SIM115 - as above

@@ -86,6 +86,8 @@ def parse_toml(path: Path, data: bytes) -> tuple[dict[str, JsonValue], dict[KeyP
         values = tomli.loads(text)
         lines = scan(text)
     except tomli.TOMLDecodeError as error:
+        if text.startswith("\ufeff"):
+            raise _error(path, "begins with a byte order mark, which TOML does not have", "Save it without.") from None
         message = f"{error.msg[:1].lower()}{error.msg[1:]} in column {error.colno}"
         raise ConfigError([Problem(message=message, where=str(path), line=error.lineno)]) from None
     except RecursionError:

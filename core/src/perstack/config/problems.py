@@ -89,6 +89,8 @@ def _sentence(details: ErrorDetails) -> tuple[str, str]:
     if kind == "literal_error":
         expected = str(context.get("expected"))
         return f"{_shown(value)} is none of {expected}", suggestion(str(value), expected.split("'")[1::2])
+    if kind == "int_type" and isinstance(value, float):
+        return f"{_shown(value)} is not a whole number", ""
     if kind in _TYPES:
         return f"must be {_TYPES[kind]}, not {_NAMES.get(type(value), f'a {type(value).__name__}')}", ""
     if kind == "value_error":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
@@ -21,10 +22,16 @@ def open_private(path: Path, flags: int) -> int:
 
 
 def private_directory(path: Path) -> None:
-    """`path` exists, with mode 0700 if it was made here, and its name is on disk."""
+    """`path` exists, with mode 0700 if it was made here, and its name is on disk.
+
+    Raises:
+        NotADirectoryError: Something else has the name.
+    """
     try:
         path.mkdir(mode=0o700)
     except FileExistsError:
+        if not path.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from None
         return
     sync_directory(path.parent)
 

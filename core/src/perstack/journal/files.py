@@ -13,7 +13,7 @@ import os
 import secrets
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,8 @@ from perstack.journal.writer import FileWriter
 from perstack.protocols import Record
 
 _JOURNAL = "journal.jsonl"
+
+ELSEWHERE = "Name another state directory with --state-dir or PERSTACK_STATE_DIR."
 
 
 def default_state_dir(environ: Mapping[str, str]) -> Path:
@@ -75,7 +77,7 @@ class FileStore:
             JournalError: The job exists already, or the state directory is open to others or cannot be written.
         """
         path = self._path(job_id)
-        with _explained(f"A journal for job {job_id!r} could not be made"):
+        with _explained(f"A journal for job {job_id!r} could not be made", hint=ELSEWHERE):
             self.state_dir.parent.mkdir(parents=True, exist_ok=True)
             for directory, forbidden in ((self.state_dir, 0o022), (path.parent.parent, 0o077), (path.parent, 0o077)):
                 private_directory(directory)
@@ -161,16 +163,18 @@ class FileStore:
                 yield Record(seq=line.seq, event=blobs.put_back(line.event), link=line.link)
 
     def jobs(self) -> Sequence[str]:
-        """Ids of all jobs, the one that was written to last first."""
+        """Ids of all jobs, the one that was written to last first.
+
+        Raises:
+            JournalError: The state directory cannot be read.
+        """
         found: list[tuple[int, str]] = []
-        try:
-            with os.scandir(self.state_dir / "jobs") as entries:
-                for entry in entries:
-                    path = Path(entry.path) / _JOURNAL
-                    if PATTERN.fullmatch(entry.name) and path.is_file():
-                        found.append((path.stat().st_mtime_ns, entry.name))
-        except FileNotFoundError:
-            return ()
+        listing = _explained("The jobs could not be listed", hint=ELSEWHERE)
+        with listing, suppress(FileNotFoundError), os.scandir(self.state_dir / "jobs") as entries:
+            for entry in entries:
+                path = Path(entry.path) / _JOURNAL
+                if PATTERN.fullmatch(entry.name) and path.is_file():
+                    found.append((path.stat().st_mtime_ns, entry.name))
         return tuple(name for _, name in sorted(found, reverse=True))
 
     def is_active(self, job_id: str) -> bool:
@@ -255,8 +259,9 @@ def _refuse_open_to_others(path: Path, forbidden: int) -> None:
 
 
 @contextmanager
-def _explained(what: str) -> Iterator[None]:
+def _explained(what: str, *, hint: str = "") -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise JournalError(f"{what}: {error.strerror or error}.") from error
+        place = f" ({str(error.filename)!r})" if error.filename else ""
+        raise JournalError(f"{what}: {error.strerror or error}{place}.", hint=hint) from error

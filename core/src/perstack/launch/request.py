@@ -7,6 +7,7 @@ from pathlib import Path
 
 from perstack.errors import UsageError
 from perstack.ids import checked_id
+from perstack.journal.files import local_state_dir
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,3 +56,20 @@ class RunRequest:
             raise UsageError(
                 f"The workspace {str(self.workspace)!r} is not a directory.", hint="Make it, or choose one."
             )
+        for name, text in (("query", self.query), ("workspace's name", str(self.workspace))):
+            if not _is_text(text):
+                raise UsageError(f"The {name} is not UTF-8, so it could not be recorded.", hint="Write it in UTF-8.")
+        self._check_state_dir()
+
+    def _check_state_dir(self) -> None:
+        state_dir = local_state_dir(self.state_dir).resolve()
+        if state_dir.is_relative_to(self.workspace):
+            raise UsageError(
+                f"The state directory {str(state_dir)!r} lies in the workspace, where Experts could change the record.",
+                hint="Choose another --workspace, or another --state-dir.",
+            )
+
+
+def _is_text(value: str) -> bool:
+    """Whether `value` has no byte that its argument held and UTF-8 does not."""
+    return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)

@@ -7,9 +7,7 @@ from collections.abc import Iterator
 
 from perstack.messages import JsonObject
 from perstack.policy.decide import Decision, ExpertPolicy
-from perstack.skill_policy import CONTROLS, EgressGrant, EnvGrant, Limits, Mount, SkillPolicy
-
-MIB = 1024 * 1024
+from perstack.skill_policy import CONTROLS, MIB, EgressGrant, EnvGrant, Limits, Mount, SkillPolicy
 
 
 def as_json(decision: Decision) -> JsonObject:

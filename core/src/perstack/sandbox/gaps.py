@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from perstack.skill_policy import MIB
+
 if TYPE_CHECKING:
     from collections.abc import Collection
 
@@ -23,7 +25,7 @@ def unenforced(policy: SkillPolicy, enforced: Collection[Control]) -> tuple[str,
         lines.append("user, capabilities: runs as you, with your rights")
     limits = policy.limits
     wanted_limits = {
-        "limits.memory": f"memory of {limits.memory} bytes",
+        "limits.memory": f"{limits.memory // MIB} MiB of memory",
         "limits.cpu": f"{limits.cpus:g} processor cores",
         "limits.pids": f"{limits.pids} processes",
     }
