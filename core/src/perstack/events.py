@@ -164,6 +164,13 @@ class CompactConversation(RunEvent, frozen=True, kw_only=True, tag="compactConve
     usage: Usage
 
 
+class SampleModel(RunEvent, frozen=True, kw_only=True, tag="sampleModel"):
+    """A skill's server asked the run's model, as its table allows, and was answered."""
+
+    skill_name: str
+    usage: Usage
+
+
 class ChangeModel(RunEvent, frozen=True, kw_only=True, tag="changeModel"):
     """`previous_model` kept failing, so `model` is asked from here on, by all runs of the job."""
 
@@ -453,6 +460,7 @@ JournalEvent: TypeAlias = (
     | Retry
     | ChangeModel
     | CompactConversation
+    | SampleModel
     | CallTools
     | FinishToolExecution
     | ReviewToolCall

@@ -23,14 +23,7 @@ from perstack.tools.remote.transport import RemoteTransport
 BRIDGE = Path(__file__).with_name("bridge.py")
 ASKING = ("elicitation", "sep-2322")
 SECONDS = 20.0
-SAMPLES: dict[object, JsonValue] = {
-    "string": "text",
-    "integer": 2,
-    "number": 2,
-    "boolean": True,
-    "array": [],
-    "object": {},
-}
+SAMPLES: dict[object, JsonValue] = {"integer": 2, "number": 2, "boolean": True, "array": [], "object": {}}
 
 
 def policy(url: str) -> SkillPolicy:
@@ -76,12 +69,12 @@ async def use(session: SkillSession) -> None:
         try:
             await session.call(name, args, timeout=SECONDS)
         except ToolError as error:
-            print(f"{name}: {error}", file=sys.stderr)
+            sys.stderr.write(f"{name}: {error}\n")
 
 
 def connecting(kind: str, url: str, process: object) -> AbstractAsyncContextManager[SkillSession]:
     def tell(text: str) -> None:
-        print(text, file=sys.stderr)
+        sys.stderr.write(f"{text}\n")
 
     async def here(_host: str, _port: int) -> tuple[str, ...]:
         return ("127.0.0.1",)

@@ -25,6 +25,7 @@ from perstack.events import (
     Retry,
     RunEvent,
     RunStatus,
+    SampleModel,
     StartGeneration,
     StartRun,
     StopRunByError,
@@ -114,7 +115,7 @@ def advance(state: RunState, event: Event) -> RunState:
             return _started(state, event.input_messages)
         case StartGeneration():
             return replace(state, step_number=event.step_number)
-        case Retry():
+        case Retry() | SampleModel():
             return replace(state, usage=state.usage + event.usage)
         case CompactConversation():
             messages = compacted(state.messages, event.summary, kept=event.kept)
@@ -201,7 +202,7 @@ class JobState:
         match event:
             case StartGeneration():
                 self.steps = max(self.steps, event.step_number)
-            case CallTools() | CompactConversation() | Retry() | EndOfRun():
+            case CallTools() | CompactConversation() | SampleModel() | Retry() | EndOfRun():
                 self.usage += event.usage
         if isinstance(event, (ContinueToNextStep, EndOfRun)) and event.checkpoint.id in self._keep:
             self.checkpoints[event.checkpoint.id] = after

@@ -14,6 +14,7 @@ from perstack.events import (
     InitializeRuntime,
     Retry,
     RunEvent,
+    SampleModel,
     StartGeneration,
     StartRun,
 )
@@ -142,7 +143,7 @@ class JobTally:
                 run.status = checkpoint.status
                 if run.delegated_by is None:
                     self.status = "" if checkpoint.status == "stoppedByDelegate" else checkpoint.status
-        if isinstance(event, CallTools | CompactConversation | Retry | EndOfRun):
+        if isinstance(event, CallTools | CompactConversation | SampleModel | Retry | EndOfRun):
             self.usage += event.usage
             run.tokens += event.usage.total_tokens
             cost = _cost(event)

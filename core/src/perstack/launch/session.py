@@ -23,6 +23,7 @@ from perstack.errors import JobNotFound, SandboxUnavailable, UsageError
 from perstack.events import InitializeRuntime, PluginRef
 from perstack.ids import new_id
 from perstack.journal.files import local_state_dir
+from perstack.launch.asking_back import AskingBack
 from perstack.launch.plan import RunPlan
 from perstack.launch.signals import ended_by_signals
 from perstack.launch.sinks import event_sinks
@@ -90,7 +91,9 @@ async def _run(plan: RunPlan, recorder: Recorder, resumption: Resumption | None,
     )
     await _preflight(plan, runtime)
     _announce(plan, recorder)
-    context = _context(plan, recorder, client, open_tools(plan, recorder, runtime, person.approve), person)
+    back = AskingBack(person.answer, redact=plan.redactor.text)
+    context = _context(plan, recorder, client, open_tools(plan, recorder, runtime, person.approve, back), person)
+    back.job = context
     try:
         async with anyio.create_task_group() as group:
             group.start_soon(client.warm_up)

@@ -24,6 +24,7 @@ from perstack.tools.outputs import Outputs, output_limit
 from perstack.tools.results import TEXT_CHARACTERS
 
 if TYPE_CHECKING:
+    from perstack.launch.asking_back import AskingBack
     from perstack.messages import ToolCall, ToolDefinition
     from perstack.policy.decide import ExpertPolicy
     from perstack.protocols import Runtime, SkillSession
@@ -51,7 +52,7 @@ class RunTools:
         return iter(self._box)
 
 
-def open_tools(plan: RunPlan, recorder: Recorder, runtime: Runtime, approver: Approver) -> OpenTools:
+def open_tools(plan: RunPlan, recorder: Recorder, runtime: Runtime, approver: Approver, back: AskingBack) -> OpenTools:
     """How runs of this job get their tools."""
     limit = output_limit(smallest_window(plan.models), most=TEXT_CHARACTERS)
     outputs = Outputs(keep=recorder.journal.keep, kept=recorder.journal.kept, limit=limit)
@@ -67,6 +68,8 @@ def open_tools(plan: RunPlan, recorder: Recorder, runtime: Runtime, approver: Ap
             run_id=run_id,
             notify=recorder.notify,
             known=known_tools(local_state_dir(plan.request.state_dir)),
+            elicit=back.elicit() if interactive else None,
+            complete=back.complete(run_id, policy.key),
         )
         env = {skill.skill: env_values(skill, plan.loaded.host_env) for skill in policy.skills}
         async with open_skills(policy.skills, env=env, context=lease) as skills:

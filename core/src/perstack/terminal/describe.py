@@ -30,6 +30,7 @@ from perstack.events import (
     ResumeToolCalls,
     Retry,
     ReviewToolCall,
+    SampleModel,
     SkillConnected,
     SkillDisconnected,
     SkillStarting,
@@ -141,6 +142,8 @@ def _lines(event: Event, words: _Words) -> Iterator[Line]:
             yield from _course(event, words)
         case CallTools() | FinishToolExecution() | ReviewToolCall() | CallDelegate() | CallInteractiveTool():
             yield from _calls(event, words)
+        case SampleModel():
+            yield Line(f"{event.skill_name}: its server asked the model", "dim")
         case CompactConversation():
             yield Line(f"{counted(event.dropped, 'older message')} gave way to a summary", "dim")
             yield Line(words.text(text_of(event.summary.contents)), "dim")

@@ -22,6 +22,7 @@ from perstack.events import (
     Retry,
     ReviewToolCall,
     RunEvent,
+    SampleModel,
     SkillConnected,
     SkillDisconnected,
     SkillStarting,
@@ -136,7 +137,7 @@ class Screen:
                 self._activity = "starting skills"
             case Retry():
                 self._activity = "waiting to try again"
-        if isinstance(event, CallTools | CompactConversation | Retry | EndOfRun):
+        if isinstance(event, CallTools | CompactConversation | SampleModel | Retry | EndOfRun):
             self._usage += event.usage
 
 

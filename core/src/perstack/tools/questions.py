@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from perstack_proxy.sanitise import sanitise_line
+
 from perstack.errors import PerstackError
 from perstack.protocols import Question, Sample
 from perstack.tools.arguments import argument_problems
@@ -38,6 +40,7 @@ class Answers:
         self._elicit = request.elicit if policy.allow_elicitation else None
         self._complete = request.complete if policy.allow_sampling else None
         self._left = MAX_QUESTIONS
+        self._notice = request.notice
 
     @property
     def offered(self) -> frozenset[str]:
@@ -53,6 +56,7 @@ class Answers:
             Unanswerable: It asks for what is not offered, or too often, or there is no answer.
         """
         self._left -= 1
+        self._notice(f"the server asks: {sanitise_line(method)}")
         if self._left < 0:
             raise Unanswerable(f"more than {MAX_QUESTIONS} questions in one run")
         if method == ELICITATION and self._elicit is not None:

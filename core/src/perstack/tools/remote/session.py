@@ -151,7 +151,7 @@ class RemoteSession:
             return link
 
     async def _linked(self) -> _Link:
-        """A connection. A server of both protocols can ask back in the older one only, so that comes first if it may."""
+        """A connection. Servers of both protocols ask back in the older one only, so it comes first where they may."""
         if not self._answers.offered:
             return await self._tasks.start(self._hold, "auto")  # type: ignore[no-any-return]
         try:
