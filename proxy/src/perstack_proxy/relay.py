@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Callable
+from functools import partial
 from math import inf
 from time import monotonic
 from typing import NamedTuple, Protocol
 
-from perstack_proxy.carriers import Carrier, Pipes, carriers
+from perstack_proxy.carriers import CHUNK_BYTES, Carrier, Pipes, carriers
 from perstack_proxy.loop import READ, WRITE, Loop
 
 CLOSED = "closed"
@@ -81,7 +82,7 @@ class Ended(NamedTuple):
 class _Flow:
     """One direction."""
 
-    __slots__ = ("carrier", "count", "done", "ended", "sink", "source", "up")
+    __slots__ = ("carrier", "count", "done", "ended", "ready", "sink", "source", "up", "watched")
 
     def __init__(self, source: socket.socket, sink: socket.socket, carrier: Carrier, *, up: bool) -> None:
         self.source = source
@@ -91,6 +92,8 @@ class _Flow:
         self.count = 0
         self.ended = False  # the source has sent its last byte
         self.done = False  # and the sink has it
+        self.watched = 0  # the events that the source is watched for
+        self.ready: Callable[[int], None] = lambda _: None  # what they call
 
 
 class Tunnel:
@@ -112,9 +115,9 @@ class Tunnel:
         up, down = carriers(relay.pipes)
         self._up = _Flow(client, host, up, up=True)
         self._down = _Flow(host, client, down, up=False)
-        self._watched = {client: 0, host: 0}
-        for end in self._watched:
-            end.settimeout(0)
+        for flow, other in ((self._up, self._down), (self._down, self._up)):
+            flow.source.settimeout(0)
+            flow.ready = partial(self._ready, flow, other)
 
     def start(self) -> None:
         """Bytes flow from now on."""
@@ -126,15 +129,20 @@ class Tunnel:
             return
         self._relay.tunnels.discard(self)
         for flow in (self._up, self._down):
-            self._relay.loop.watch(flow.source, 0, self._ready)
+            self._relay.loop.watch(flow.source, 0, flow.ready)
             flow.carrier.release()
-        for end in self._watched:
-            end.close()
+        self._up.source.close()
+        self._down.source.close()
         self._on_end(Ended(reason, self._up.count, self._down.count))
 
-    def _ready(self, _: int) -> None:
+    def _ready(self, reading: _Flow, writing: _Flow, events: int) -> None:
+        """A socket is ready: the source of one flow, and the sink of the other."""
+        spent = False
         try:
-            spent = self._carry(self._up) or self._carry(self._down)
+            if events & READ and not reading.ended:
+                spent = self._carry(reading)
+            if events & WRITE and not spent:
+                spent = self._carry(writing)
         except OSError as error:
             self.end(RESET if isinstance(error, ConnectionError) else FAILED)
             return
@@ -147,12 +155,12 @@ class Tunnel:
 
     def _carry(self, flow: _Flow) -> bool:
         """As much has passed as both sides allow, up to a turn. Whether the bytes are spent."""
-        carrier, meter = flow.carrier, self.bounds.meter
+        carrier, meter, last = flow.carrier, self.bounds.meter, False
         with contextlib.suppress(BlockingIOError):
             for _ in range(_TURN):
                 while carrier.held:
                     carrier.give(flow.sink)
-                if flow.ended:
+                if flow.ended or last:
                     break
                 left = meter.left(up=flow.up)
                 if left <= 0:
@@ -162,6 +170,7 @@ class Tunnel:
                 flow.count += count
                 meter.spend(count, up=flow.up)
                 self.active = monotonic()
+                last = count < CHUNK_BYTES  # all that there was; the loop says when there is more
         if not carrier.held:
             carrier.release()
             if flow.ended and not flow.done:
@@ -172,12 +181,11 @@ class Tunnel:
     def _wait(self) -> None:
         """Each socket is watched for what can go on: reading when nothing is held back, writing when something is."""
         for flow, other in ((self._up, self._down), (self._down, self._up)):
-            source = flow.source
             events = 0 if flow.ended or flow.carrier.held else READ
             events |= WRITE if other.carrier.held else 0
-            if events != self._watched[source]:
-                self._watched[source] = events
-                self._relay.loop.watch(source, events, self._ready)
+            if events != flow.watched:
+                flow.watched = events
+                self._relay.loop.watch(flow.source, events, flow.ready)
 
 
 class Relay:

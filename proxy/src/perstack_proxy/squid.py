@@ -34,6 +34,7 @@ SECOND_GATE = "squid"
 FIRST_PORT = 3201
 
 _MAPPED = IPv6Network("::ffff:0:0/96")
+_REMEMBERED_SECONDS = 30
 _REPLY_BYTES = 64 * 1024
 _CONFIG = """\
 # Generated from the decided policy. It enforces the list again, on its own; a change here is lost.
@@ -63,7 +64,7 @@ connect_timeout 5 seconds
 forward_timeout 9 seconds
 dns_timeout 5 seconds
 # An answer is kept at least this long, so that the address that was checked is the one that is used.
-negative_dns_ttl 30 seconds
+negative_dns_ttl {remembered} seconds
 acl CONNECT method CONNECT
 acl https port {port}
 {listeners}
@@ -99,6 +100,7 @@ def squid_config(
         cache_log=cache_log,
         log="none" if log is None else f"{log} perstack",
         port=PORT,
+        remembered=_REMEMBERED_SECONDS,
         listeners="\n".join(ports),
         names="\n".join(names),
         special="\n".join(special),
@@ -138,11 +140,12 @@ class SquidDialer:
     def __init__(self, port: int, *, resolve: Resolve = resolve) -> None:
         self._port = port
         self._resolve = resolve
+        self._checked: dict[str, tuple[float, tuple[str, ...]]] = {}
 
     def dial(self, host: str, port: int, *, seconds: float) -> Dialed:
         """A connection that Squid agreed to."""
         deadline = monotonic() + seconds
-        addresses = public_addresses(host, self._resolve)
+        addresses = self._public_addresses(host)
         try:
             with contextlib.ExitStack() as undo:
                 found = undo.enter_context(socket.create_connection(("127.0.0.1", self._port), timeout=seconds))
@@ -155,6 +158,14 @@ class SquidDialer:
                 return Dialed(found, " ".join(addresses), via)
         except OSError:
             raise DialError(UNREACHABLE, "Squid does not answer", status=502) from None
+
+    def _public_addresses(self, host: str) -> tuple[str, ...]:
+        """Our own check, remembered as long as Squid remembers its own; nothing is connected to by it."""
+        until, addresses = self._checked.get(host, (0.0, ()))
+        if monotonic() > until:
+            addresses = public_addresses(host, self._resolve)
+            self._checked[host] = monotonic() + _REMEMBERED_SECONDS, addresses
+        return addresses
 
 
 def _read_head(source: socket.socket, deadline: float) -> bytes:

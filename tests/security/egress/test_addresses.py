@@ -87,8 +87,9 @@ def test_N16_and_AN14_answers_that_flip_never_lead_to_a_private_address(egress):
     for _ in range(200):
         outcomes[_status(path)] += 1
     assert {arrival.address for arrival in egress.internet.arrivals} <= {PUBLIC}
-    assert outcomes[403] > 0
-    assert egress.way == "squid" or outcomes[200] > 0
+    if egress.way == "direct":  # Squid and the gate before it remember the first answer
+        assert outcomes[403] > 0
+    assert outcomes[200] > 0
     assert get(path, "api.example.com", egress.internet.authority) == b"hello"
 
 
@@ -101,8 +102,8 @@ def test_AN14_a_name_is_looked_up_once_and_the_checked_address_is_used(egress):
 
 
 def test_a_name_without_an_address_is_an_answer_and_not_a_hang(egress):
-    egress.internet.name(MOVING, [])
-    answer = connect(egress.socket(), f"{MOVING}:443")
+    egress.internet.name("nowhere.wild.example.com", [])
+    answer = connect(egress.socket(), "nowhere.wild.example.com:443")
     assert (answer.status, answer.body["code"]) == (502, "unresolved")
     assert egress.works()
 

