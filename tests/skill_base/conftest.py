@@ -67,6 +67,18 @@ def server(launch, workspace):
     return launch(workspace)
 
 
+WALK = (
+    "import perstack_skill_base.beneath as b; b.open_by_kernel = lambda root, parts: None; "
+    "from perstack_skill_base.server import main; main()"
+)
+
+
+@pytest.fixture(params=["kernel", "walk"])
+def either_way(request, launch, workspace):
+    """The server with `openat2`, and as it runs where the kernel has no such call."""
+    return launch(workspace) if request.param == "kernel" else launch(workspace, command=[sys.executable, "-c", WALK])
+
+
 @pytest.fixture(params=RUNTIMES)
 def open_tools(request, workspace, tmp_path):
     """Starts the base tools on every runtime; those of the rows run on each of them."""

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import socket
 import sys
-import threading
-import time
 
 import pytest
 
@@ -31,16 +28,9 @@ FILE_TOOLS = {
 ON_THE_LINK_ITSELF = {"getFileInfo", "deleteFile"}
 
 
-WALK = (
-    "import perstack_skill_base.beneath as b; b.open_by_kernel = lambda root, parts: None; "
-    "from perstack_skill_base.server import main; main()"
-)
-
-
-@pytest.fixture(params=["kernel", "walk"])
-def server(request, launch, workspace):
-    """The server with `openat2`, and as it runs where the kernel has no such call."""
-    return launch(workspace) if request.param == "kernel" else launch(workspace, command=[sys.executable, "-c", WALK])
+@pytest.fixture
+def server(either_way):
+    return either_way
 
 
 @pytest.fixture
@@ -261,63 +251,3 @@ def test_AF13_names_with_control_bidi_or_invalid_characters_are_shown_escaped(se
     assert [item.get("escaped", False) for item in items] == [True] * 5 + [False] * 2
     assert server.refused("writeTextFile", path="g\x1b[2J", text="")[0] == "InvalidArguments"
     server.ok("readTextFile", path="a\x1b[31mred")
-
-
-@pytest.fixture
-def exchanging():
-    """Two names of a folder exchanged in one step, again and again; the count of exchanges so far."""
-    stop, threads = threading.Event(), []
-
-    def start(folder, one, other):
-        exchange = ctypes.CDLL(None, use_errno=True).renameat2
-        handle, counts = os.open(folder, os.O_RDONLY), [0]
-
-        def swap():
-            while not stop.is_set() and exchange(handle, one.encode(), handle, other.encode(), 2) == 0:
-                counts[0] += 1
-            os.close(handle)
-
-        threads.append(threading.Thread(target=swap))
-        threads[-1].start()
-        return lambda: counts[0]
-
-    yield start
-    stop.set()
-    for thread in threads:
-        thread.join()
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="renameat2 exchanges in one step")
-def test_O2_O5_AF4_a_parent_or_file_that_becomes_a_link_meanwhile_is_not_followed(
-    server, workspace, outside, exchanging
-):
-    (workspace / "d").mkdir()
-    (workspace / "link").symlink_to(outside.path)
-    (workspace / "f").write_text("own")
-    (workspace / "to-file").symlink_to(outside.file)
-    parents, files = exchanging(workspace, "d", "link"), exchanging(workspace, "f", "to-file")
-    outcomes = {"d": set(), "f": set()}
-    deadline = time.monotonic() + 60
-    calls = 0
-    while time.monotonic() < deadline and (
-        calls < 600
-        or min(parents(), files()) < 1_000
-        or not all({None, "AccessDenied"} <= seen for seen in outcomes.values())
-    ):
-        for tool, arguments in (
-            ("writeTextFile", {"path": "d/new", "text": "pwned"}),
-            ("readTextFile", {"path": "d/secret.txt"}),
-            ("deleteFile", {"path": "d/secret.txt"}),
-            ("listDirectory", {"path": "d"}),
-            ("readTextFile", {"path": "f"}),
-            ("appendTextFile", {"path": "f", "text": "pwned"}),
-        ):
-            result = server.call(tool, **arguments)
-            calls += 1
-            outcomes[arguments["path"][0]].add(result.data.get("error"))
-            assert outside.canary not in repr(result.wire)
-    assert calls >= 600
-    assert min(parents(), files()) >= 1_000
-    assert all({None, "AccessDenied"} <= seen for seen in outcomes.values()), outcomes  # both states were really met
-    assert outside.untouched()
-    assert [entry.name for entry in outside.path.iterdir()] == ["secret.txt"]

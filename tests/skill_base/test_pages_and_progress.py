@@ -100,6 +100,15 @@ def test_only_the_last_outputs_are_kept_and_none_has_a_name(server, workspace):
     assert len(spills) == 8
 
 
+def test_without_a_place_for_temporary_files_only_the_rest_of_an_output_is_missing(launch, workspace):
+    server = launch(workspace, env={**os.environ, "TMPDIR": "/nonexistent"})
+    result = server.ok("exec", command="seq", args=["1", "30000"])
+    assert result["output"].startswith("1\n2\n")
+    assert result["truncated"]
+    assert "outputId" not in result.data
+    assert list(workspace.iterdir()) == []
+
+
 @given(st.lists(st.text(alphabet="abc.ABC*", min_size=1, max_size=6), min_size=1, max_size=4))
 def test_below_a_control_or_secret_file_everything_is_one_and_case_does_not_matter(parts):
     policy = FilePolicy()

@@ -198,3 +198,11 @@ def test_the_server_imports_nothing_heavy(workspace):
     code = f"import sys, perstack_skill_base.server; print(sorted({heavy!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, timeout=20, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_AX3_a_number_that_is_none_is_refused_before_any_tool(server):
+    for number in (b"NaN", b"Infinity", b"-Infinity"):
+        params = b'{"name":"exec","arguments":{"command":"true","timeout":%b}}' % number
+        server.write(b'{"jsonrpc":"2.0","id":"nan","method":"tools/call","params":%b}\n' % params)
+        assert "not a JSON number" in server.answer(None).error.message
+    server.ok("exec", command="true", timeout=1_000)

@@ -38,6 +38,11 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="re
 
 
 @pytest.fixture
+def server(either_way):
+    return either_way
+
+
+@pytest.fixture
 def swapping(tmp_path):
     """Exchanges pairs of names in a folder until the test ends; returns a function of the exchanges so far."""
     with contextlib.ExitStack() as stack:

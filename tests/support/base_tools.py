@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import queue
+import re
 import select
 import subprocess
 import sys
@@ -22,6 +23,8 @@ from perstack_proxy import jsonrpc
 from perstack_proxy.jsonrpc import Notification, Request, Response
 
 DEADLINE_SECONDS = 20.0
+MARKED = re.compile(r"<from_skill [^>]*>\n(.*)\n</from_skill>", re.DOTALL)
+"""What a skill says, as the model reads it."""
 COMMAND = [sys.executable, "-I", "-m", "perstack_skill_base"]
 PERSTACK = Path(sys.executable).with_name("perstack")
 PROJECT = """\
@@ -204,8 +207,9 @@ class RunTools(Tools):
 
 def _read(text):
     """A result as the model sees it: the tool's JSON, or the words of whoever refused the call before it."""
+    marked = MARKED.fullmatch(text)
     try:
-        data = json.loads(text)
+        data = json.loads(marked[1] if marked else text)
     except ValueError:
         kind = "InvalidArguments" if text.startswith("The arguments do not fit") else "Refused"
         return Result({"error": kind, "message": text}, is_error=True)

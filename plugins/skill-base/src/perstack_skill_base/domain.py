@@ -47,9 +47,12 @@ class Capture:
         """Adds what was read."""
         self.total += len(data)
         self.fresh = (self.fresh + data)[-PROGRESS_BYTES:]
-        if self.spill is None and self.truncated:
-            self.spill = Spill(self._spill_limit)
-            self.spill.feed(bytes(self._head + self._tail))  # nothing was dropped until now
+        if self.spill is None and self.truncated and self._spill_limit:
+            try:
+                self.spill = Spill(self._spill_limit)
+                self.spill.feed(bytes(self._head + self._tail))  # nothing was dropped until now
+            except OSError:
+                self._spill_limit = 0  # the command goes on without
         if self.spill is not None:
             self.spill.feed(data)
         room = self._half - len(self._head)

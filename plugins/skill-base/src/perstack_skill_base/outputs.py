@@ -10,12 +10,21 @@ from perstack_skill_base.limits import KEPT_OUTPUTS
 
 
 class Spill:
-    """The beginning of one stream on disk. The file has no name, so nothing is left of it, however the server ends."""
+    """The beginning of one stream on disk. The file has no name, so nothing is left of it, however the server ends.
+
+    Args:
+        limit: Most bytes that are kept.
+
+    Raises:
+        OSError: There is no place for temporary files.
+    """
 
     def __init__(self, limit: int) -> None:
         import tempfile
 
-        self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - it lives as long as the output is kept
+        # Named, because the search for a place would end in the working directory, which is the workspace.
+        place = os.environ.get("TMPDIR") or "/tmp"  # noqa: S108 - the file has no name there
+        self._file = tempfile.TemporaryFile(buffering=0, dir=place)  # noqa: SIM115 - kept as long as the output
         self._room = limit
         self.size = 0
 

@@ -18,10 +18,10 @@ from collections.abc import Iterator
 from typing import NamedTuple, TypedDict
 from zlib import crc32
 
+from perstack_skill_base.finder import Finder, Match, Options
 from perstack_skill_base.flags import DIRECTORY_FLAGS, FILE_FLAGS
 from perstack_skill_base.globs import translate
 from perstack_skill_base.ignore import IGNORE_FILES, Rules, rules_of
-from perstack_skill_base.limits import MATCH_CHARACTERS
 from perstack_skill_base.policy import FilePolicy
 from perstack_skill_base.walk import TooMuchError, walk
 
@@ -29,8 +29,8 @@ from perstack_skill_base.walk import TooMuchError, walk
 MOST_PROCESSES = 4
 
 
-class Task(TypedDict):
-    """What is searched for; the member names are the tools' own.
+class Task(Options):
+    """What is searched for.
 
     `pattern` is a regular expression, or with `names` a glob over paths. `handle` is the workspace, `parts` the
     directory in it that is searched, `single` the one file there that is, or empty.
@@ -41,29 +41,15 @@ class Task(TypedDict):
     single: str
     pattern: str
     names: bool
-    literal: bool
-    ignoreCase: bool
-    context: int
-    filesOnly: bool
     glob: list[str]
     hidden: bool
-    noIgnore: bool
+    no_ignore: bool
     results: int
-    resultBytes: int
-    fileBytes: int
+    result_bytes: int
+    file_bytes: int
     entries: int
     depth: int
     readable: list[str]
-
-
-class Match(TypedDict, total=False):
-    """One matching line, or of a search by name one path."""
-
-    path: str
-    line: int
-    text: str
-    before: list[str]
-    after: list[str]
 
 
 class Found(TypedDict):
@@ -122,7 +108,7 @@ def _joined(task: Task, parts: list[Found]) -> Found:
     for match in matches[: task["results"]]:
         size += len(match["path"]) + len(match.get("text", ""))
         size += sum(map(len, (*match.get("before", ()), *match.get("after", ()))))
-        if size > task["resultBytes"]:
+        if size > task["result_bytes"]:
             break
         kept.append(match)
     return {
@@ -139,7 +125,7 @@ def _share(task: Task, share: int, count: int) -> Found:
     """What one of `count` processes finds: each walks the whole tree, and opens its share of the files."""
     found: Found = {"matches": [], "files": 0, "truncated": False, "large": 0, "secret": 0, "problem": ""}
     policy = FilePolicy(readable=task["readable"])
-    finder = None if task["names"] else _Finder(task)
+    finder = None if task["names"] else Finder(task["pattern"], task)
     size = 0
     try:
         for candidate in _candidates(task):
@@ -151,7 +137,7 @@ def _share(task: Task, share: int, count: int) -> Found:
                 found["secret"] += 1
                 continue
             else:
-                data = _content(candidate, task["fileBytes"])
+                data = _content(candidate, task["file_bytes"])
                 if data is None:
                     found["large"] += 1
                     continue
@@ -159,7 +145,7 @@ def _share(task: Task, share: int, count: int) -> Found:
                 fresh = finder.matches(candidate.path, data, task["results"] + 1 - len(found["matches"]))
             found["matches"] += fresh
             size += sum(len(match.get("text", "")) + len(match["path"]) for match in fresh)
-            if len(found["matches"]) > task["results"] or size > task["resultBytes"]:
+            if len(found["matches"]) > task["results"] or size > task["result_bytes"]:
                 found["truncated"] = True
                 break
     except TooMuchError as error:
@@ -180,7 +166,7 @@ def _candidates(task: Task) -> Iterator[_Candidate]:
     for folder in walk(above.handle, entries=task["entries"], depth=task["depth"]):
         path = above.path + folder.path
         here = rules.pop(folder.path)
-        if not task["noIgnore"]:
+        if not task["no_ignore"]:
             here = rules_of(folder.handle, path, {entry.name for entry in folder.files}, here)
         folder.folders[:] = [
             name
@@ -203,7 +189,7 @@ class _Above:
         self.handle, self.path = task["handle"], ""
         self.rules: Rules | None = None
         for part in task["parts"]:
-            if not task["noIgnore"]:
+            if not task["no_ignore"]:
                 self.rules = rules_of(self.handle, self.path, set(IGNORE_FILES), self.rules)
             # No part is a link: the caller has opened this path just now, and a link is refused here too.
             self.handle = os.open(part, DIRECTORY_FLAGS, dir_fd=self.handle)
@@ -262,63 +248,3 @@ def _content(candidate: _Candidate, limit: int) -> bytes | None:
         return b""
     finally:
         os.close(descriptor)
-
-
-class _Finder:
-    """Finds the lines of a text that match. A match is within one line."""
-
-    def __init__(self, task: Task) -> None:
-        pattern = task["pattern"]
-        plain = task["literal"] or re.escape(pattern).replace("\\ ", " ") == pattern
-        self._needle = pattern.encode() if plain and not task["ignoreCase"] else None
-        flags = re.MULTILINE | (re.IGNORECASE if task["ignoreCase"] else 0)
-        self._pattern = re.compile(re.escape(pattern) if plain else pattern, flags)
-        # These see the end of the text or of the line differently when lines are searched together.
-        self._by_line = not plain and re.search(r"\(\?|\\[AZ]|[*+?}]\+", pattern) is not None
-        self._context = task["context"]
-        self._files_only = task["filesOnly"]
-
-    def matches(self, path: str, data: bytes, most: int) -> list[Match]:
-        """At most so many matches of one file; none of a binary one."""
-        if (self._needle is not None and self._needle not in data) or b"\0" in data:
-            return []
-        text = data.decode("utf-8", "replace")
-        found: list[Match] = []
-        for start, end in self._lines(text):
-            if self._files_only:
-                return [{"path": path}]
-            match: Match = {"path": path, "line": 0, "text": _cut(text[start:end])}
-            if self._context:
-                match["before"] = [_cut(line) for line in text[:start].split("\n")[-1 - self._context : -1]]
-                match["after"] = [_cut(line) for line in text[end + 1 :].split("\n", self._context)[: self._context]]
-            found.append(match)
-            match["line"] = start  # a number of characters for now
-            if len(found) >= most:
-                break
-        position, line = 0, 1
-        for match in found:
-            line += text.count("\n", position, match["line"])
-            position, match["line"] = match["line"], line
-        return found
-
-    def _lines(self, text: str) -> Iterator[tuple[int, int]]:
-        """Where matching lines start and end."""
-        position, length = 0, len(text)
-        while position < length:
-            candidate = None if self._by_line else self._pattern.search(text, position)
-            if candidate is None and not self._by_line:
-                return
-            at = position if candidate is None else min(candidate.start(), length - 1)
-            start = text.rfind("\n", position, at) + 1 or position
-            end = text.find("\n", at)
-            end = length if end < 0 else end
-            if (candidate is not None and candidate.end() <= end) or self._pattern.search(text[start:end]) is not None:
-                yield start, end
-            position = end + 1
-
-
-def _cut(line: str) -> str:
-    line = line.removesuffix("\r")
-    return (
-        line if len(line) <= MATCH_CHARACTERS else f"{line[:MATCH_CHARACTERS]}… [{len(line) - MATCH_CHARACTERS} more]"
-    )

@@ -16,7 +16,8 @@ from perstack_skill_base.globs import translate
 from perstack_skill_base.paths import Place, refuse_special
 
 if TYPE_CHECKING:
-    from perstack_skill_base.search import Found, Match, Task
+    from perstack_skill_base.finder import Match
+    from perstack_skill_base.search import Found, Task
 
 
 def search_files(call: Call) -> ToolResult:
@@ -71,15 +72,15 @@ def _search(call: Call, *, names: bool) -> Found:
             "pattern": arguments.text("pattern"),
             "names": names,
             "literal": arguments.flag("literal"),
-            "ignoreCase": arguments.flag("ignoreCase"),
+            "ignore_case": arguments.flag("ignoreCase"),
             "context": arguments.integer("context"),
-            "filesOnly": arguments.flag("filesOnly"),
+            "files_only": arguments.flag("filesOnly"),
             "glob": arguments.texts("glob"),
             "hidden": arguments.flag("hidden"),
-            "noIgnore": arguments.flag("noIgnore"),
+            "no_ignore": arguments.flag("noIgnore"),
             "results": min(arguments.integer("maxResults", bounds.search_results), bounds.search_results),
-            "resultBytes": bounds.search_result_bytes,
-            "fileBytes": bounds.search_file_bytes,
+            "result_bytes": bounds.search_result_bytes,
+            "file_bytes": bounds.search_file_bytes,
             "entries": bounds.tree_entries,
             "depth": bounds.tree_depth,
             "readable": list(call.workspace.files.readable),
