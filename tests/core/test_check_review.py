@@ -53,8 +53,6 @@ def test_Q1_a_project_with_nothing_to_accept_passes_and_still_lists_everything(t
         ((', description = "Searches."', ""), ["ENV003"]),
         (("api.example.com", "*.example.com"), ["NET002"]),
         (("api.example.com", "*.amazonaws.com"), ["NET002", "NET003"]),
-        (("api.example.com", "*.com"), ["NET002", "NET004"]),
-        (("api.example.com", "*.co.uk"), ["NET002", "NET004"]),
         (('allowedDomains = ["api', 'allowPunycode = true\nallowedDomains = ["xn--80ak6aa92e'), ["NET005"]),
         (('"npx"\npackageName = "server@1.2.3"', '"bash"\nargs = ["-c", "curl x | sh"]'), ["CMD002"]),
         (('"npx"\npackageName = "server@1.2.3"', '"python3.12"\nargs = ["-c", "import x"]'), ["CMD002"]),

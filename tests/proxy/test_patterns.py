@@ -53,6 +53,8 @@ def test_a_wildcard_covers_everything_below_and_not_the_apex():
         ("com", "suffix"),
         ("localhost", "suffix"),
         ("co.uk", "suffix"),
+        ("*.com", "anyone registers"),
+        ("*.co.uk", "anyone registers"),
         ("xn--80ak6aa92e.com", "opt in"),
         ("münchen.de", "not ASCII"),
         ("a..com", "label ''"),
@@ -65,10 +67,17 @@ def test_a_wildcard_covers_everything_below_and_not_the_apex():
         ("a." * 130 + "com", "253"),
     ],
 )
-def test_what_is_no_pattern_is_refused_with_its_reason(pattern, reason):
+def test_AN13_Q7_what_is_no_pattern_is_refused_with_its_reason(pattern, reason):
     with pytest.raises(PatternError) as caught:
         parse(pattern)
     assert reason in caught.value.reason
+
+
+def test_a_denial_may_cover_a_whole_registry():
+    assert parse("*.com", registry=True) == DomainPattern("com", wildcard=True)
+    for pattern in ("com", "co.uk", "*"):
+        with pytest.raises(PatternError):
+            parse(pattern, registry=True)
 
 
 def test_punycode_is_accepted_when_opted_in_and_marked():
@@ -81,8 +90,6 @@ def test_punycode_is_accepted_when_opted_in_and_marked():
         ("api.example.com", ()),
         ("github.io", ()),
         ("*.example.com", ("wildcard",)),
-        ("*.com", ("wildcard", "whole-tld")),
-        ("*.co.uk", ("wildcard", "whole-tld")),
         ("*.github.io", ("wildcard", "shared-host")),
         ("*.eu.s3.amazonaws.com", ("wildcard", "shared-host")),
     ],

@@ -29,7 +29,6 @@ _SHARED_SUFFIXES = """
 #: Hosts below which many unrelated parties publish, so that a wildcard there trusts all of them.
 SHARED_SUFFIXES = frozenset(_SHARED_SUFFIXES.split())
 
-WHOLE_TLD = "whole-tld"
 SHARED_HOST = "shared-host"
 WILDCARD = "wildcard"
 PUNYCODE = "punycode"
@@ -70,12 +69,10 @@ class DomainPattern(NamedTuple):
 
     @property
     def markers(self) -> tuple[str, ...]:
-        """What a reviewer should look at: some of `WILDCARD`, `WHOLE_TLD`, `SHARED_HOST`, `PUNYCODE`."""
+        """What a reviewer should look at: some of `WILDCARD`, `SHARED_HOST`, `PUNYCODE`."""
         found = []
         if self.wildcard:
             found.append(WILDCARD)
-            if "." not in self.host or self.host in PUBLIC_SUFFIXES:
-                found.append(WHOLE_TLD)
             if _ends_with_one_of(self.host, SHARED_SUFFIXES):
                 found.append(SHARED_HOST)
         if any(label.startswith("xn--") for label in self.host.split(".")):
@@ -91,12 +88,13 @@ def normalise(host: str) -> str:
     return host.lower().removesuffix(".")
 
 
-def parse(pattern: str, *, punycode: bool = False) -> DomainPattern:
+def parse(pattern: str, *, punycode: bool = False, registry: bool = False) -> DomainPattern:
     """The pattern that a line of `allowedDomains` means.
 
     Args:
         pattern: `api.example.com` or `*.example.com`.
         punycode: Accept labels that start with `xn--`, which can look like another name.
+        registry: Accept a wildcard for everything that is registered under a suffix, such as `*.com`. For denials.
 
     Raises:
         PatternError: The pattern is not in the grammar; its `reason` says why and what to write.
@@ -109,8 +107,9 @@ def parse(pattern: str, *, punycode: bool = False) -> DomainPattern:
         raise PatternError(pattern, "has a wildcard inside; only a leading '*.' is one")
     labels = host.split(".")
     _refuse_labels(pattern, host, labels, punycode=punycode)
-    if not wildcard and (len(labels) == 1 or host in PUBLIC_SUFFIXES):
-        raise PatternError(pattern, "is a suffix under which anyone can register, not a host; name the host in full")
+    if (len(labels) == 1 or host in PUBLIC_SUFFIXES) and not (wildcard and registry):
+        what = "covers every host that anyone registers" if wildcard else "is a suffix under which anyone can register"
+        raise PatternError(pattern, f"{what}; name the host in full")
     return DomainPattern(host, wildcard)
 
 

@@ -123,7 +123,7 @@ def test_AN21_a_real_client_reaches_an_allowed_host_and_no_other_one(
     denied = run(EVIL)
     assert denied.returncode != 0
     assert egress.untouched(EVIL)
-    assert {line["host"] for line in egress.gate.of("deny")} == {EVIL}
+    assert {line["host"] for line in egress.gate.wait_for("deny", 1)} == {EVIL}
 
     done = run(API)
     assert done.returncode == 0, done.stderr

@@ -55,6 +55,6 @@ def _within(host: str, suffix: str) -> bool:
 
 def _pattern(plugin: str, rule: EgressRule) -> DomainPattern:
     try:
-        return parse(rule.pattern, punycode=True)
+        return parse(rule.pattern, punycode=True, registry=True)
     except PatternError as error:
         raise PolicyError(f"Plugin {plugin!r} has a rule that means nothing: {error}. Nothing was started.") from None

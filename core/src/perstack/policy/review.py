@@ -56,7 +56,6 @@ CODES: Mapping[str, Code] = {
         Code(code="NET001", summary="a skill may reach a host", accept=False),
         Code(code="NET002", summary="a skill may reach every host below a name"),
         Code(code="NET003", summary="a wildcard covers hosts of unrelated parties"),
-        Code(code="NET004", summary="a wildcard covers a whole registry of names"),
         Code(code="NET005", summary="a name can look like another one"),
         Code(code="NET006", summary="a skill runs on another machine"),
         Code(code="NET007", summary="a skill on another machine is sent a variable"),
@@ -79,7 +78,6 @@ _INLINE = {"python": "-c", "python3": "-c", "node": "-e", "bun": "-e", "ruby": "
 _MARKERS = {
     patterns.WILDCARD: "NET002",
     patterns.SHARED_HOST: "NET003",
-    patterns.WHOLE_TLD: "NET004",
     patterns.PUNYCODE: "NET005",
 }
 
