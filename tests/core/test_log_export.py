@@ -13,8 +13,8 @@ from pathlib import Path
 import msgspec
 import pytest
 from perstack.cli.main import main
+from perstack.events import Event
 from perstack.journal.files import FileStore
-from perstack.journal.summary import JobTally
 from perstack.messages import ImagePart, TextPart, ToolResult
 from perstack.terminal.log_markdown import fenced
 from sample_jobs import Script, delegating_job, plain_job, write
@@ -126,7 +126,7 @@ def test_an_export_is_whole_and_takes_no_filters(store, log, option):
     assert f"--export and {option[0]} exclude each other" in log("--export", "json", *option, code=1)
 
 
-def test_tokens_time_and_cost_are_shown_for_jobs_and_runs(store, log, monkeypatch):
+def test_tokens_time_and_cost_are_shown_for_jobs_and_runs(store, log):
     write(store, "job2", delegating_job())
     (job,) = json.loads(log("--jobs", "--json"))["jobs"]
     assert job["usage"]["totalTokens"] == 600
@@ -137,10 +137,18 @@ def test_tokens_time_and_cost_are_shown_for_jobs_and_runs(store, log, monkeypatc
     assert log("--jobs").split()[:7] == ["JOB", "STATUS", "EXPERT", "STEPS", "TOKENS", "COST", "STARTED"]
     assert "run2: translator, a delegate, 1 step, 240 tokens, 4.0 s, completed" in log()
 
-    monkeypatch.setattr("perstack.journal.summary._cost", lambda _event: 0.0125)
-    assert log("--jobs").splitlines()[1].split()[5] == "$0.0750", "six events of the job tell of tokens"
-    assert json.loads(log("--json"))["job"]["cost"] == pytest.approx(0.075)
-    assert JobTally(job_id="x").cost is None
+    write(store, "job3", [priced(event) for event in delegating_job("job3")])
+    assert log("--jobs").splitlines()[1].split()[5] == "$0.0625", "five events of the job tell of tokens"
+    assert json.loads(log("--json"))["job"]["cost"] == pytest.approx(0.0625)
+    assert "240 tokens, $0.0250, 4.0 s" in log()
+
+
+def priced(event: Event) -> Event:
+    """The event as a version that knows prices writes it."""
+    usage = getattr(event, "usage", None)
+    if not usage or not usage.total_tokens or event.__struct_config__.tag == "callDelegate":
+        return event
+    return msgspec.structs.replace(event, usage=msgspec.structs.replace(usage, cost=0.0125))
 
 
 def test_W_45_a_long_job_is_exported_without_holding_it_in_memory(store):

@@ -33,8 +33,7 @@ class RunTally:
     expert: str
     status: str = ""
     steps: int = 0
-    tokens: int = 0
-    cost: float | None = None
+    usage: Usage = NO_USAGE
     started_at: int = 0
     updated_at: int = 0
     delegated_by: str | None = None
@@ -52,8 +51,8 @@ class RunTally:
             "expertKey": self.expert,
             "status": self.status,
             "steps": self.steps,
-            "totalTokens": self.tokens,
-            **({} if self.cost is None else {"cost": self.cost}),
+            "totalTokens": self.usage.total_tokens,
+            **_cost(self.usage),
             "startedAt": self.started_at,
             "updatedAt": self.updated_at,
             **caller,
@@ -68,7 +67,6 @@ class JobTally:
         status: The coordinator's newest one; empty while it has not stopped. See `settled`.
         started_at: The first event's time in milliseconds since the epoch; 0 before there is one.
         updated_at: The newest event's time.
-        cost: US dollars, as far as events say what their tokens cost; None when none does.
     """
 
     job_id: str
@@ -78,7 +76,6 @@ class JobTally:
     max_steps: int | None = None
     steps: int = 0
     usage: Usage = NO_USAGE
-    cost: float | None = None
     started_at: int = 0
     updated_at: int = 0
     runs: dict[str, RunTally] = field(default_factory=dict)
@@ -116,7 +113,7 @@ class JobTally:
             "totalSteps": self.steps,
             "maxSteps": self.max_steps,
             "usage": {name: getattr(usage, field) for name, field in _USAGE_FIELDS},
-            **({} if self.cost is None else {"cost": self.cost}),
+            **_cost(usage),
             "startedAt": self.started_at,
             "updatedAt": self.updated_at,
         }
@@ -145,20 +142,11 @@ class JobTally:
                     self.status = "" if checkpoint.status == "stoppedByDelegate" else checkpoint.status
         if isinstance(event, CallTools | CompactConversation | SampleModel | Retry | EndOfRun):
             self.usage += event.usage
-            run.tokens += event.usage.total_tokens
-            cost = _cost(event)
-            self.cost, run.cost = _sum(self.cost, cost), _sum(run.cost, cost)
+            run.usage += event.usage
 
 
-def _cost(event: RunEvent) -> float | None:
-    """What the event says that its tokens cost; journals of versions without prices say nothing."""
-    cost = getattr(event, "cost", None)
-    cost = getattr(getattr(event, "usage", None), "cost", None) if cost is None else cost
-    return float(cost) if isinstance(cost, int | float) else None
-
-
-def _sum(total: float | None, cost: float | None) -> float | None:
-    return total if cost is None else (total or 0.0) + cost
+def _cost(usage: Usage) -> dict[str, JsonValue]:
+    return {} if usage.cost is None else {"cost": usage.cost}
 
 
 _USAGE_FIELDS = tuple(

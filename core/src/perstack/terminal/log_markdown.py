@@ -59,7 +59,7 @@ def _head(export: Export) -> Iterator[str]:
         "Model": _code(job.model),
         "Steps": f"{job.steps:,}",
         "Tokens": f"{job.usage.total_tokens:,}",
-        "Cost": dollars(job.cost),
+        "Cost": dollars(job.usage.cost),
         "Started": f"{local_time(job.started_at):%Y-%m-%d %H:%M:%S %Z}" if job.started_at else "-",
         "Took": duration(job.took),
         "Journal": f"{counted(export.records, 'record')}, every link checked, head `{export.head}`",
@@ -70,7 +70,7 @@ def _head(export: Export) -> Iterator[str]:
     for run in job.runs.values():
         if export.run in (None, run.run_id):
             called = f", called by run {_code(run.delegated_by)}" if run.delegated_by else ""
-            spent = f"{counted(run.steps, 'step')}, {counted(run.tokens, 'token')}"
+            spent = f"{counted(run.steps, 'step')}, {counted(run.usage.total_tokens, 'token')}"
             yield f"- Run {_code(run.run_id)} of {_code(run.expert)}{called}: {run.status}, {spent}\n"
     yield "\n"
 

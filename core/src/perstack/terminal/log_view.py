@@ -11,7 +11,7 @@ from perstack_proxy.sanitise import sanitise_line
 from perstack.events import Checkpoint, RunEvent
 from perstack.journal.query import Entry
 from perstack.journal.summary import RUNNING, EventTally, JobTally
-from perstack.messages import Message, text_of
+from perstack.messages import Message, Usage, text_of
 from perstack.terminal.describe import counted, describe, duration
 from perstack.terminal.output import Output, Tone
 
@@ -45,7 +45,7 @@ class LogView:
     def job(self, job: JobTally) -> None:
         """One line of the list of jobs."""
         started = f"{local_time(job.started_at):%Y-%m-%d %H:%M:%S}" if job.started_at else "-"
-        numbers = (str(job.steps), f"{job.usage.total_tokens:,}", dollars(job.cost))
+        numbers = (str(job.steps), f"{job.usage.total_tokens:,}", dollars(job.usage.cost))
         expert = sanitise_line(job.expert, limit=40) or "-"
         self._output.line(
             _row(job.job_id, job.status, expert, *numbers, started, duration(job.took)), _TONES.get(job.status, "bad")
@@ -60,12 +60,12 @@ class LogView:
         took = duration(job.took)
         expert = sanitise_line(job.expert, limit=200) or "-"
         self._output.line(f"  Expert {expert}, model {sanitise_line(job.model, limit=200) or '-'}")
-        spent = _spent(job.usage.total_tokens, job.cost)
+        spent = _spent(job.usage)
         self._output.line(f"  {steps}, {spent}, started {started}, took {took}")
         for run in job.runs.values() if len(job.runs) > 1 else ():
             called = ", a delegate" if run.delegated_by else ""
             who = f"{sanitise_line(run.expert, limit=200)}{called}"
-            spent = f"{counted(run.steps, 'step')}, {_spent(run.tokens, run.cost)}, {duration(run.took)}"
+            spent = f"{counted(run.steps, 'step')}, {_spent(run.usage)}, {duration(run.took)}"
             self._output.line(f"  Run {run.run_id}: {who}, {spent}, {run.status}")
         self._output.line()
 
@@ -117,8 +117,8 @@ class LogView:
         self._output.line(f"({count:,} older matches are not shown; --take 0 shows all)", "dim")
 
 
-def _spent(tokens: int, cost: float | None) -> str:
-    return counted(tokens, "token") + ("" if cost is None else f", {dollars(cost)}")
+def _spent(usage: Usage) -> str:
+    return counted(usage.total_tokens, "token") + ("" if usage.cost is None else f", {dollars(usage.cost)}")
 
 
 def _row(job: str, status: str, expert: str, steps: str, total: str, cost: str, started: str, took: str) -> str:
