@@ -1,7 +1,8 @@
-"""What holds in every sandbox, asked by a hostile skill through whole runs of perstack, with the control off beside it."""
+"""What holds in every sandbox, asked by a hostile skill through whole runs, with the control off beside it."""
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import socket
@@ -13,9 +14,10 @@ from perstack_containers.spec import EXECUTABLE_PLACE, TMPFS
 
 pytestmark = pytest.mark.engine
 
-STATUS = (
-    "result = dict(line.split(':\\t', 1) for line in open('/proc/self/status').read().splitlines() if ':\\t' in line)"
-)
+STATUS = """
+lines = [line for line in open("/proc/self/status").read().splitlines() if ":\\t" in line]
+result = dict(line.split(":\\t", 1) for line in lines)
+"""
 
 
 def canary() -> str:
@@ -312,7 +314,7 @@ def test_V1_V5_C5_T9_the_skill_sees_the_decided_variables_and_no_others(hostile)
     assert "WANTED" in text
     assert "[redacted:WANTED]" in text, "the value arrived, and is shown to nobody"
     assert not [name for name in others if name in text]
-    names = set(__import__("json").loads(text))
+    names = set(json.loads(text))
     assert names == {"WANTED", "PATH", "HOME", "SHELL", "LANG"} | (names & {"TERM", "LC_CTYPE"})
 
 

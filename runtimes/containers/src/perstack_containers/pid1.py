@@ -59,6 +59,8 @@ def main() -> int:
     if child is None:
         return CANNOT_START
     code = watch(child, wake)
+    if code is not None and os.WIFSIGNALED(code) and was_out_of_memory():
+        os.write(2, b"perstack: out of memory: the kernel ended a process at the sandbox's limit\n")
     last = end_others(child)
     return exit_code(last if code is None else code)
 
@@ -111,6 +113,17 @@ def limit(files: tuple[str, str]) -> str:
     return ""
 
 
+def was_out_of_memory() -> bool:
+    """Whether the kernel has ended a process of this control group for the memory that it used."""
+    for name in ("memory.events", "memory/memory.oom_control"):
+        with suppress(OSError, ValueError):
+            for line in read(f"{CGROUPS}/{name}").splitlines():
+                word, _, count = line.partition(" ")
+                if word == "oom_kill":
+                    return int(count) > 0
+    return False
+
+
 def read(path: str) -> str:
     """A small file of the kernel's."""
     with open(path, encoding="utf-8", errors="surrogateescape") as file:
@@ -145,7 +158,12 @@ def read_exactly(size: int) -> bytes:
 
 
 def wake_on_children() -> int:
-    """A descriptor that becomes readable when a child ends. No other signal can reach the first process."""
+    """A descriptor that becomes readable when a child ends.
+
+    The kernel keeps every signal without a handler from a namespace's first process, so it has no other handler: not
+    even the one that Python sets for SIGINT.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     readable, writable = os.pipe()
     for fd in (readable, writable):
         os.set_blocking(fd, False)

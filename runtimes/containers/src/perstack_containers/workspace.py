@@ -121,9 +121,11 @@ def guarded(workspace: Path) -> Guarded:
 
 
 def is_secret(relative: str) -> bool:
-    """Whether the last part of the path is the name of a secret file."""
-    name = relative.rpartition("/")[2]
-    return name not in PUBLIC_FILES and any(fnmatchcase(name, pattern) for pattern in SECRET_FILES)
+    """Whether a part of the path is the name of a secret file or directory."""
+    return any(
+        name not in PUBLIC_FILES and any(fnmatchcase(name, pattern) for pattern in SECRET_FILES)
+        for name in relative.split("/")
+    )
 
 
 def is_control(relative: str) -> bool:

@@ -1,0 +1,168 @@
+"""Sandboxes end with perstack, however it ends, and what is left is found by our labels alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from engines import ROOT, box, eventually, python
+from perstack.testing.model_server import Call, ModelServer, Turn
+
+pytestmark = pytest.mark.engine
+
+GONE_SECONDS = 10.0
+MOMENTS = 10
+
+
+def left_over(project, real, run_ids: set[str]) -> list[str]:
+    """Containers, processes and files of these runs."""
+    containers = [
+        name for name in real.containers() if real.inspect(name)["Config"]["Labels"].get("perstack.run") in run_ids
+    ]
+    processes = [
+        place.name
+        for place in Path("/proc").glob("[0-9]*")
+        if any(run.encode() in command(place) for run in run_ids) or b"/workspace/probe.py" in command(place)
+    ]
+    files = [str(path) for run in run_ids for path in project.state.rglob(run)]
+    return [*containers, *processes, *files]
+
+
+def command(place: Path) -> bytes:
+    try:
+        return (place / "cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def reapers() -> set[str]:
+    """Reapers that have not finished."""
+    return {place.name for place in Path("/proc").glob("[0-9]*") if b"perstack_containers/reaper.py" in command(place)}
+
+
+def killed_at_many_moments(hostile, real) -> None:
+    hostile.ask("result = 1")  # the image is there
+    before, chance, met = set(real.containers()), random.Random(7), 0
+    for moment in range(MOMENTS):
+        others = reapers()
+        with ModelServer([Turn(calls=[Call("hang", {})]), Turn(text="done")]) as server:
+            process = hostile.project.start(*hostile.args(), server=server, env=hostile.all_env)
+            if moment % 2:
+                eventually(lambda: set(real.containers()) - before, "a container is being made")
+            time.sleep(0.1 + chance.random())  # the moment itself is what is tried
+            new = set(real.containers()) - before
+            runs = {real.inspect(name)["Config"]["Labels"]["perstack.run"] for name in new}
+            met += bool(new)
+            process.send_signal(signal.SIGKILL)
+            process.communicate(timeout=30)
+        eventually(
+            lambda runs=runs, others=others: (
+                not reapers() - others
+                and not set(real.containers()) - before
+                and not left_over(hostile.project, real, runs)
+            ),
+            f"nothing is left of kill number {moment}",
+            seconds=GONE_SECONDS,
+        )
+        assert not list(hostile.project.state.rglob("sandboxes/*"))
+    assert met >= MOMENTS // 2, "the control: some kills met containers"
+
+
+def test_AH1_a_kill_at_any_moment_leaves_nothing_behind(hostile, real) -> None:
+    killed_at_many_moments(hostile, real)
+
+
+def test_AH1_a_private_podman_service_ends_with_a_killed_run(tmp_path) -> None:
+    hostile = box(tmp_path, "podman")
+    real, private = hostile.engine, {"CONTAINERS_CONF": hostile.engine.env["CONTAINERS_CONF"]}
+    hostile.engine = dataclasses.replace(real, env=private)
+
+    def services() -> list[str]:
+        return [
+            place.name
+            for place in Path("/proc").glob("[0-9]*")
+            if b"service\0--time=0\0unix:///tmp/perstack-" in command(place)
+        ]
+
+    others, before = set(services()), set(real.containers())
+    with ModelServer([Turn(calls=[Call("hang", {})]), Turn(text="done")]) as server:
+        process = hostile.project.start(*hostile.args(), server=server, env=hostile.all_env)
+        eventually(lambda: len(set(real.containers()) - before) == 2, "both skills have sandboxes", seconds=120)
+        assert set(services()) - others, "the control: the run has a service of its own"
+        process.send_signal(signal.SIGKILL)
+        process.communicate(timeout=30)
+    eventually(
+        lambda: not set(services()) - others and not set(real.containers()) - before,
+        "neither the service nor a container is left",
+        seconds=GONE_SECONDS,
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_AH1_a_signal_ends_the_run_and_its_sandboxes_in_good_order(hostile, real, number) -> None:
+    before = set(real.containers())
+    with ModelServer([Turn(calls=[Call("hang", {})]), Turn(text="done")]) as server:
+        process = hostile.project.start(*hostile.args(), server=server, env=hostile.all_env)
+        eventually(lambda: len(set(real.containers()) - before) == 2, "both skills have sandboxes")
+        process.send_signal(number)
+        process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert set(real.containers()) == before
+    assert not list(hostile.project.state.rglob("sandboxes/*"))
+
+
+def test_AH2_gc_removes_what_a_killed_run_left_and_never_anything_else(hostile, real) -> None:
+    labels = {"perstack.run": "of-the-past", "perstack.owner": "0", "perstack.supervisor": "other-boot/1/1/1"}
+    flags = [f"--label={name}={value}" for name, value in labels.items()]
+    foreign = {**labels, "perstack.owner": "4242"}
+    env = {**os.environ, **real.env}
+
+    def make(*options: str) -> str:
+        done = subprocess.run(
+            [real.name, "create", "--network=none", *options, "debian:bookworm-slim", "true"],
+            capture_output=True, text=True, check=True, env=env,
+        )  # fmt: skip
+        return done.stdout.split()[-1]
+
+    ours = make(*flags)
+    others = [make(), make(*(f"--label={name}={value}" for name, value in foreign.items()))]
+    try:
+        done = hostile.project.perstack("gc", "--runtime", real.name, env=hostile.all_env)
+        assert done.exit_code == 0, done.stderr
+        assert ours[:12] in done.stdout
+        assert ours not in real.containers()
+        for other in others:
+            assert real.inspect(other)["Id"], "what is not ours, or another user's, stays"
+    finally:
+        subprocess.run([real.name, "rm", "-f", *others], capture_output=True, check=True, env=env)
+
+
+def test_AH6_C9_runs_at_the_same_time_see_nothing_of_each_other(tmp_path, name) -> None:
+    boxes = [box(tmp_path / str(number), name) for number in range(3)]
+    look = "import os\nresult = [sorted(os.listdir('/workspace')), [p for p in os.listdir('/proc') if p.isdigit()]]"
+    servers, processes = [], []
+    for number, one in enumerate(boxes):
+        (one.workspace / f"only-in-{number}").touch()
+        server = ModelServer([Turn(calls=[python(look)]), Turn(text="done")])
+        servers.append(server)
+        processes.append(one.project.start(*one.args(), server=server.__enter__(), env=one.all_env))
+    for number, (server, process) in enumerate(zip(servers, processes, strict=True)):
+        stdout, stderr = process.communicate(timeout=300)
+        server.__exit__(None, None, None)
+        assert process.returncode == 0, stderr
+        assert f"only-in-{number}" in stdout, "the control: its own files are there"
+        assert not [other for other in range(3) if other != number and f"only-in-{other}" in stdout]
+    assert ROOT.exists()
+
+
+def test_AH5_files_of_a_run_are_for_nobody_else_to_list(hostile) -> None:
+    with hostile.running():
+        (place,) = eventually(lambda: list(hostile.project.state.glob("sandboxes/*")), "the run has a place")
+        assert hostile.project.state.stat().st_mode & 0o077 == 0
+        assert place.stat().st_mode & 0o066 == 0

@@ -1,0 +1,213 @@
+"""The decisions without an engine: the container's definition, what counts as enforced, what is refused before a start."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from perstack.skill_policy import CONTROLS, Limits
+from perstack_containers.context import DATA
+from perstack_containers.enforced import Evidence, enforced
+from perstack_containers.engine import Dialect, EngineFacts
+from perstack_containers.http import EngineFailure
+from perstack_containers.image import Recipe, ready
+from perstack_containers.labels import OWNER, RUN, SUPERVISOR, is_left_over, run_labels
+from perstack_containers.pid1 import exit_code
+from perstack_containers.spec import TMPFS, Bind, ContainerSpec, create_body, skill_env
+
+GOLDEN = Path(__file__).with_name("container.json")
+SPEC = ContainerSpec(
+    image="sha256:abc",
+    uid=1000,
+    gid=1000,
+    labels={"perstack.run": "r", "perstack.skill": "s"},
+    binds=(Bind(source="/home/me/project", target="/workspace", read_only=False),),
+    limits=Limits(),
+    seccomp=("PROFILE", "/profile.json"),
+)
+
+
+def test_AC1_the_definition_of_a_container_is_the_reviewed_one() -> None:
+    assert create_body(SPEC, Dialect()) == json.loads(GOLDEN.read_text())
+
+
+def test_P3_no_definition_runs_as_the_superuser() -> None:
+    with pytest.raises(ValueError, match="superuser"):
+        dataclasses.replace(SPEC, uid=0)
+
+
+def test_engines_are_given_the_filter_for_system_calls_in_the_form_that_they_read() -> None:
+    body = create_body(SPEC, Dialect(seccomp="path", userns="keep-id"))
+    assert "seccomp=/profile.json" in body["HostConfig"]["SecurityOpt"]
+    assert body["HostConfig"]["UsernsMode"] == "keep-id"
+
+
+def facts() -> dict:
+    mounts = [[target, "tmpfs", "rw,nosuid,nodev"] for target in TMPFS]
+    return {
+        "pid": 1,
+        "uid": [1000],
+        "gid": [1000],
+        "groups": [1000],
+        "capabilities": dict.fromkeys(("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"), 0),
+        "no_new_privileges": True,
+        "seccomp": 2,
+        "interfaces": ["lo"],
+        "mounts": [["/", "overlay", "ro,relatime"], ["/workspace", "ext4", "rw"], *mounts],
+        "cgroups": 2,
+        "limits": {
+            "memory": str(2048 * 1024 * 1024),
+            "swap": "0",
+            "pids": "256",
+            "cpu_quota": "200000 100000",
+            "cpu_period": "200000 100000",
+        },
+        "environment": ["HOME", "PATH"],
+    }
+
+
+STATE = {"HostConfig": {"NetworkMode": "none", "ReadonlyRootfs": True, "Privileged": False}}
+
+
+def test_everything_but_disk_is_enforced_when_inside_and_engine_agree() -> None:
+    assert enforced(SPEC, Evidence(facts=facts(), state=STATE)) == set(CONTROLS) - {"limits.disk"}
+
+
+@pytest.mark.parametrize(
+    ("control", "change"),
+    [
+        ("network", {"interfaces": ["eth0", "lo"]}),
+        ("private-addresses", {"interfaces": ["eth0"]}),
+        ("capabilities", {"no_new_privileges": False}),
+        ("capabilities", {"capabilities": {"CapInh": 0, "CapPrm": 0, "CapEff": 0, "CapBnd": 1, "CapAmb": 0}}),
+        ("capabilities", {"capabilities": {}}),
+        ("user", {"uid": [0, 1000]}),
+        ("user", {"groups": [0]}),
+        ("env", {"environment": ["HOME", "AWS_SECRET_ACCESS_KEY"]}),
+        ("rootfs", {"mounts": [["/", "overlay", "rw,relatime"]]}),
+        ("filesystem", {"mounts": [["/", "overlay", "ro"], ["/host", "ext4", "rw"]]}),
+        ("filesystem", {"mounts": []}),
+        ("limits.memory", {"limits": {"memory": "max"}}),
+        ("limits.memory", {"limits": {"memory": "9223372036854771712"}}),
+        ("limits.swap", {"limits": {"memory": "1024", "swap": "max"}}),
+        ("limits.pids", {"limits": {"pids": "max"}}),
+        ("limits.cpu", {"limits": {"cpu_quota": "-1", "cpu_period": "100000"}}),
+        ("limits.cpu", {"limits": {"cpu_quota": "400000 100000"}}),
+    ],
+)
+def test_AH3_a_control_that_is_not_read_back_is_not_enforced(control, change) -> None:
+    assert control not in enforced(SPEC, Evidence(facts={**facts(), **change}, state=STATE))
+
+
+@pytest.mark.parametrize("control", sorted(set(CONTROLS) - {"limits.disk"}))
+def test_AH3_nothing_is_enforced_without_evidence(control) -> None:
+    assert control not in enforced(SPEC, Evidence(facts={}, state={}))
+
+
+def test_AX13_version_one_of_control_groups_limits_memory_and_swap_together() -> None:
+    limits = {"memory": "1024", "swap": "1024"}
+    one = {**facts(), "cgroups": 1, "limits": limits}
+    assert "limits.swap" in enforced(SPEC, Evidence(facts=one, state=STATE))
+    assert "limits.swap" not in enforced(SPEC, Evidence(facts={**one, "cgroups": 2}, state=STATE))
+    more = {**one, "limits": {**limits, "swap": "2048"}}
+    assert "limits.swap" not in enforced(SPEC, Evidence(facts=more, state=STATE))
+
+
+def test_AX11_the_filter_allows_nothing_that_reaches_other_processes_namespaces_or_rings() -> None:
+    profile = json.loads((DATA / "seccomp.json").read_text())
+    assert profile["defaultAction"] == "SCMP_ACT_ERRNO"
+    plain = {
+        name
+        for rule in profile["syscalls"]
+        if rule["action"] == "SCMP_ACT_ALLOW" and "args" not in rule
+        for name in rule["names"]
+    }
+    refused = {
+        "io_uring_setup", "io_uring_enter", "io_uring_register", "ptrace", "process_vm_readv", "process_vm_writev",
+        "kcmp", "pidfd_getfd", "unshare", "setns", "mount", "umount2", "pivot_root", "bpf", "perf_event_open",
+        "userfaultfd", "keyctl", "add_key", "request_key", "clone", "clone3", "socket", "personality", "mknod",
+    }  # fmt: skip
+    assert plain & refused == set()
+    assert {"read", "openat2", "execve", "seccomp"} <= plain, "the control: ordinary work is allowed"
+    families = {rule["args"][0]["value"] for rule in profile["syscalls"] if rule["names"] == ["socket"]}
+    assert families == {1, 2, 10, 16}
+
+
+def test_AH2_only_containers_of_this_user_whose_supervisor_has_ended_are_left_over() -> None:
+    alive = run_labels("run")
+    assert not is_left_over(alive), "this process is alive"
+    boot, namespace, pid, started = alive[SUPERVISOR].split("/")
+    assert is_left_over({**alive, SUPERVISOR: f"{boot}/{namespace}/{pid}/{int(started) - 1}"})
+    assert is_left_over({**alive, SUPERVISOR: f"another-boot/{namespace}/{pid}/{started}"})
+    assert not is_left_over({**alive, SUPERVISOR: f"{boot}/another/{pid}/1"})
+    assert not is_left_over({**alive, OWNER: "4242", SUPERVISOR: "another-boot/1/1/1"})
+    assert not is_left_over({**alive, SUPERVISOR: ""})
+    assert not is_left_over({name: value for name, value in alive.items() if name != RUN})
+
+
+class NoImages:
+    def __init__(self, found: object) -> None:
+        self._found = found
+
+    def image(self, name: str) -> object:
+        return self._found
+
+
+def test_an_image_is_named_by_all_that_decides_its_content() -> None:
+    recipes = [
+        Recipe(uid=1000, gid=1000),
+        Recipe(uid=1001, gid=1000),
+        Recipe(uid=1000, gid=1000, base="debian:trixie-slim"),
+        Recipe(uid=1000, gid=1000, base="debian:trixie-slim", own=True),
+    ]
+    assert len({recipe.tag for recipe in recipes}) == len(recipes)
+    assert recipes[0].tag == Recipe(uid=1000, gid=1000).tag
+    assert ready(NoImages(None), recipes[0]) is None
+
+
+def test_the_exit_code_of_a_signal_is_told_as_a_shell_tells_it() -> None:
+    assert exit_code(7 << 8) == 7
+    assert exit_code(9) == 137
+    assert exit_code(None) == 137
+
+
+def test_a_granted_variable_replaces_the_baseline_and_nothing_else_is_there() -> None:
+    assert set(skill_env({"TOKEN": "x"})) == {"PATH", "HOME", "SHELL", "LANG", "TOKEN"}
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        (EngineFacts(version="19.03.1", rootless=False, cgroups=1, seccomp=True, architecture="amd64"), "too old"),
+        (EngineFacts(version="24.0.0", rootless=False, cgroups=2, seccomp=False, architecture="amd64"), "seccomp"),
+        (EngineFacts(version="24.0.0", rootless=True, cgroups=2, seccomp=True, architecture="amd64"), "without root"),
+    ],
+)
+def test_AH3_an_engine_that_is_old_or_weaker_is_refused_with_what_helps(facts, words) -> None:
+    from perstack_runtime_docker.host import problems
+
+    class Engine:
+        socket_path = "/var/run/docker.sock"
+
+        def facts(self) -> EngineFacts:
+            return facts
+
+    (problem,) = problems(Engine(), "")
+    assert words in problem.message
+    assert problem.hint
+    fit = EngineFacts(version="20.10.24+dfsg1", rootless=False, cgroups=1, seccomp=True, architecture="amd64")
+    facts = fit
+    assert problems(Engine(), "") == (), "the control"
+
+
+@pytest.mark.parametrize("asked", ["tcp://example.com:2375", "ssh://me@host"])
+def test_an_engine_on_another_machine_is_refused(asked) -> None:
+    from perstack_containers.api import ApiEngine
+    from perstack_runtime_docker.host import docker_host
+
+    (problem,) = docker_host({"DOCKER_HOST": asked}).preflight()
+    assert "another machine" in problem.message
+    with pytest.raises(EngineFailure, match="did not answer"):
+        ApiEngine("Docker", "/nowhere.sock", Dialect()).facts()
