@@ -53,7 +53,9 @@ def filled(template: str, values: Mapping[str, str]) -> str:
         ValueError: A variable's value cannot stand in a header; names the variable and not its value.
     """
     for name in variables(template):
-        value = values[name]
+        value = values.get(name)
+        if value is None:
+            raise ValueError(f"{name} is not passed on to skills here")
         if not value.isascii() or not value.isprintable() or value != value.strip():
             raise ValueError(f"the value of {name} has a character that headers may not have")
     return _REFERENCE.sub(lambda match: "$" if match[1] else values[match[2] or match[3]], template)
