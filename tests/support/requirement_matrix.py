@@ -1,8 +1,8 @@
 """The table row → test → result, written by each run of the tests that has such tests.
 
 A row of the requirement (`O1`), an attack (`AX3`) or a defect of the original (`W_19`) is covered by the tests that
-have its id in their name. The table goes to `build/requirement-matrix.md`, and as data beside it; a run of some tests
-writes what it saw. Rows in `EXPECTED` that no test of a whole run covers are listed as missing.
+have its id in their name. The table goes to `build/requirement-matrix.md`, and as data beside it; rows in `EXPECTED` that
+no test has shown are listed as missing. A run of some tests writes `requirement-matrix-part`, and so hides nothing.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ def rows_of(test: str) -> list[str]:
 class Matrix:
     """Collects outcomes where all of them arrive: in the only process, or in the one that divides the work."""
 
-    def __init__(self, folder: Path = FOLDER) -> None:
+    def __init__(self, *, whole: bool, folder: Path = FOLDER) -> None:
+        self._name = "requirement-matrix" if whole else "requirement-matrix-part"
         self._folder = folder
         self._outcomes: dict[str, str] = {}
 
@@ -55,8 +56,8 @@ class Matrix:
         if rows:
             self._folder.mkdir(exist_ok=True)
             data = {"rows": rows, "missing": missing(rows)}
-            (self._folder / "requirement-matrix.json").write_text(json.dumps(data, indent=2) + "\n")
-            (self._folder / "requirement-matrix.md").write_text(table(rows))
+            (self._folder / f"{self._name}.json").write_text(json.dumps(data, indent=2) + "\n")
+            (self._folder / f"{self._name}.md").write_text(table(rows))
 
 
 def missing(rows: dict[str, dict[str, str]]) -> list[str]:
@@ -89,7 +90,8 @@ def table(rows: dict[str, dict[str, str]]) -> str:
 def register(config: pytest.Config) -> None:
     """The matrix is written by this run, unless it is a part of another."""
     if not hasattr(config, "workerinput") and not os.environ.get(mutations.VARIABLE):
-        config.pluginmanager.register(Matrix(), "requirement-matrix")
+        chosen = any(config.getoption(name) for name in ("file_or_dir", "keyword", "markexpr"))
+        config.pluginmanager.register(Matrix(whole=not chosen), "requirement-matrix")
 
 
 def _counted(outcomes: list[str]) -> str:
