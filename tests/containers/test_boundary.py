@@ -315,7 +315,7 @@ def test_V1_V5_C5_T9_the_skill_sees_the_decided_variables_and_no_others(hostile)
     assert "[redacted:WANTED]" in text, "the value arrived, and is shown to nobody"
     assert not [name for name in others if name in text]
     names = set(json.loads(text))
-    assert names == {"WANTED", "PATH", "HOME", "SHELL", "LANG"} | (names & {"TERM", "LC_CTYPE"})
+    assert names == {"WANTED", "PATH", "HOME", "SHELL"} | (names & {"TERM", "LC_CTYPE"})
 
 
 def test_T13_Q5_Q6_the_sandbox_is_the_default_and_a_missing_engine_is_never_replaced(hostile, tmp_path) -> None:

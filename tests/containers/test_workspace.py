@@ -205,7 +205,10 @@ def test_AC4_an_image_that_only_has_our_name_is_refused(hostile, real) -> None:
     assert hostile.ask("result = 1") == [1], "the control: the real one is started"
 
 
-SETUID = "import subprocess\nresult = subprocess.run(['/usr/bin/rootid', '-u'], capture_output=True, text=True).stdout.strip()"
+SETUID = """
+import subprocess
+result = subprocess.run(["/usr/bin/rootid", "-u"], capture_output=True, text=True).stdout.strip()
+"""
 
 
 def test_P2_a_setuid_program_in_a_skills_own_image_gains_nothing(hostile, real, tmp_path) -> None:

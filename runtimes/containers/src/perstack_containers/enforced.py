@@ -53,7 +53,8 @@ def _verdicts(spec: ContainerSpec, evidence: Evidence) -> Iterator[tuple[Control
     yield "filesystem", _only_our_mounts(spec, facts)
     yield "capabilities", _no_capability(facts) and host.get("Privileged") is not True
     yield "user", facts.get("uid") == [spec.uid] and 0 not in _list(facts.get("groups")) and spec.uid != 0
-    yield "env", set(map(str, _list(facts.get("environment")))) <= ENGINE_VARIABLES
+    names = set(map(str, _list(facts.get("environment"))))
+    yield "env", "PATH" in names and names <= ENGINE_VARIABLES
     yield "rootfs", host.get("ReadonlyRootfs") is True and "ro" in _options(facts, "/")
     limits = _table(facts.get("limits"))
     yield "limits.memory", _at_most(limits.get("memory"), spec.limits.memory)

@@ -154,14 +154,9 @@ class Place:
     def _view(self, real: Path, *, read_only: bool) -> View:
         """The workspace itself, or one copy of it for all sandboxes of the run."""
         empty = self._directory / "empty"
-        empty.mkdir(parents=True, exist_ok=True)
-        self._directory.chmod(0o711)
-        empty.chmod(0o555)
-        names = []
-        for name, content in NAME_FILES.items():
-            (self._directory / name).write_text(content, encoding="ascii")
-            (self._directory / name).chmod(0o444)
-            names.append(Bind(source=str(self._directory / name), target=f"/etc/{name}", read_only=True))
+        if not empty.exists():
+            self._make(empty)
+        names = [Bind(source=str(self._directory / name), target=f"/etc/{name}", read_only=True) for name in NAME_FILES]
         uid, gid = sandbox_user(real)
         if uid != real.stat().st_uid:
             if self._staging is None:
@@ -173,6 +168,15 @@ class Place:
         self._before = self._before or found
         mounts = binds(real, found, read_only=read_only, empty=empty)
         return View(binds=(*mounts, *names), uid=uid, gid=gid)
+
+    def _make(self, empty: Path) -> None:
+        """The run's directory, in which nobody else can look around, with what is mounted out of it."""
+        empty.mkdir(parents=True)
+        self._directory.chmod(0o711)
+        empty.chmod(0o555)
+        for name, content in NAME_FILES.items():
+            (self._directory / name).write_text(content, encoding="ascii")
+            (self._directory / name).chmod(0o444)
 
     async def _run(self, function: Callable[[], T]) -> T:
         return await to_thread.run_sync(function, limiter=self._workers)

@@ -43,7 +43,6 @@ BASELINE_ENV = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": HOME,
     "SHELL": "/bin/sh",
-    "LANG": "C.UTF-8",
 }
 """What a skill sees beside its decided variables."""
 

@@ -1,0 +1,109 @@
+"""Podman without root, run by an ordinary user: what this machine lets it enforce, and a refusal of the rest."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from engines import REPORT, ROOT, answers, python
+from perstack.testing import probe
+from perstack.testing.model_server import ModelServer, Turn
+from perstack.testing.project import RunResult, result_of
+
+pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("rootless")]
+
+LIMITS = ("limits.cpu", "limits.memory", "limits.pids")
+FACTS = """
+import os
+result = {"uid": os.getuid(), "map": open("/proc/self/uid_map").read().split(), "net": os.listdir("/sys/class/net"),
+          "caps": [line for line in open("/proc/self/status") if line.startswith("CapBnd")][0].split()[1]}
+open("/workspace/made", "w").write("inside")
+"""
+
+
+class Ordinary:
+    """An ordinary user with a project and a Python that they may run."""
+
+    def __init__(self, home: Path) -> None:
+        report = json.loads(REPORT.read_text())["rootless"]
+        self.user, self.env = report["user"], report["env"]
+        self.directory = home
+        self.workspace = home / "project"
+        self.workspace.mkdir()
+        shutil.copy(probe.__file__, self.workspace / "probe.py")
+        subprocess.run(["chown", "-R", f"{self.user}:", str(home)], check=True)
+
+    @property
+    def python(self) -> str:
+        version = f"{sys.version_info.major}.{sys.version_info.minor}"
+        found = shutil.which(f"python{version}", path="/usr/bin:/usr/local/bin")
+        if found is None:
+            pytest.skip(f"no python{version} that an ordinary user may run")
+        return found
+
+    def run(self, *options: str, expect: tuple[Turn, ...]) -> RunResult:
+        toml = (
+            'model = "scripted"\n[provider]\nproviderName = "openai"\n[experts.box]\ninstruction = "Try."\n'
+            '[experts.box.skills.probe]\ntype = "mcpStdioSkill"\ncommand = "python3"\n'
+            'args = ["-I", "/workspace/probe.py"]\npick = ["python"]\n'
+        )
+        (self.directory / "perstack.toml").write_text(toml)
+        command = [self.python, "-m", "perstack", "run", "--runtime", "podman", "--workspace", str(self.workspace)]
+        with ModelServer(list(expect)) as server:
+            env = {
+                **self.env,
+                "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+                "PYTHONPATH": os.pathsep.join(path for path in sys.path if path.endswith(("src", "site-packages"))),
+                "PERSTACK_STATE_DIR": str(self.directory / "state"),
+                "PERSTACK_CACHE_DIR": str(self.cache()),
+                "OPENAI_API_KEY": "key-of-the-tests",
+                "OPENAI_BASE_URL": server.openai_url,
+            }
+            done = subprocess.run(
+                [*command, *options, "--", "box", "go"],
+                cwd=self.directory, env=env, user=self.user, group=self.user, extra_groups=[], capture_output=True,
+                text=True, timeout=600, check=False, stdin=subprocess.DEVNULL,
+            )  # fmt: skip
+        return result_of(done.returncode, done.stdout, done.stderr)
+
+    def cache(self) -> Path:
+        """The wheels that other tests have fetched, readable for this user."""
+        place = self.directory / "cache"
+        if not place.exists():
+            source = ROOT / "build" / "cache"
+            shutil.copytree(source, place) if source.exists() else place.mkdir()
+            subprocess.run(["chown", "-R", f"{self.user}:", str(place)], check=True)
+        return place
+
+
+@pytest.fixture
+def ordinary() -> Iterator[Ordinary]:
+    if os.getuid() != 0:
+        pytest.skip("makes files of another user")
+    home = Path(json.loads(REPORT.read_text())["rootless"]["env"]["HOME"])
+    with tempfile.TemporaryDirectory(dir=home) as name:
+        yield Ordinary(Path(name))
+
+
+def test_AH4_AH3_without_root_what_the_kernel_does_not_let_it_enforce_is_refused_and_the_rest_holds(ordinary) -> None:
+    step = (Turn(calls=[python(FACTS)]), Turn(text="done"))
+    strict = ordinary.run(expect=(Turn(text="not reached"),))
+    relaxed = ordinary.run(*(word for name in LIMITS for word in ("--relax", name)), expect=step)
+    assert relaxed.exit_code == 0, relaxed.stderr
+    enforced = set(map(str, relaxed.values("skillConnected", "enforced", "*")))
+    assert {"network", "filesystem", "capabilities", "user", "env", "rootfs", "private-addresses"} <= enforced
+    missing = set(LIMITS) - enforced
+    assert strict.exit_code == (5 if missing else 0), strict.stderr
+    assert all(name in strict.stderr for name in missing)
+    (seen,) = answers(relaxed)
+    made = ordinary.workspace / "made"
+    assert seen["uid"] == made.stat().st_uid != 0, "the user keeps their number, and their files"
+    assert int(seen["caps"], 16) == 0
+    assert [name for name in seen["net"] if name != "lo"] == []
