@@ -9,7 +9,15 @@ import pytest
 from hellos import extension, hello, message, names, real_hello, records, vector
 from hypothesis import given
 from hypothesis import strategies as st
-from perstack_proxy.clienthello import Hello, HelloError, HelloReader, alert
+from perstack_proxy.clienthello import (
+    ASKS_AGAIN,
+    CHANGE_CIPHER_SPEC,
+    Hello,
+    HelloError,
+    HelloReader,
+    alert,
+    asks_again,
+)
 
 HOST = "api.example.com"
 REAL = real_hello(HOST)
@@ -132,3 +140,27 @@ def test_a_name_is_only_ever_read_from_the_name_extension(position, value):
 
 def test_an_alert_is_one_fatal_record():
     assert alert(112) == bytes.fromhex("15030300020270")
+
+
+ANSWER = b"\x16\x03\x03\x00\x5a\x02\x00\x00\x56\x03\x03"
+
+
+def test_AN2_a_server_that_asks_again_is_recognised_and_any_other_answer_is_not():
+    again, plain = ANSWER + ASKS_AGAIN + bytes(50), ANSWER + bytes(82)
+    assert asks_again(again)
+    assert asks_again(plain) is False
+    assert asks_again(b"\x15\x03\x03\x00\x02\x02\x28") is False
+    assert {asks_again(again[:end]) for end in range(43)} == {None}
+    with pytest.raises(HelloError):
+        asks_again(b"\x16\x03\x03\x00\x10\x02\x00\x00\x56\x03\x03" + ASKS_AGAIN)
+
+
+def test_AN2_a_second_hello_may_follow_a_change_of_cipher_and_a_first_one_may_not():
+    data = CHANGE_CIPHER_SPEC + REAL
+    for size in (1, 3, 6, 1000):
+        reader = HelloReader(again=True)
+        pieces = [data[at : at + size] for at in range(0, len(data), size)]
+        assert [reader.feed(piece) for piece in pieces][-1] == Hello(HOST)
+        assert bytes(reader.data) == data
+    assert HelloReader(again=True).feed(REAL) == Hello(HOST)
+    assert refused(data) == "not-tls"

@@ -15,6 +15,12 @@ from perstack_proxy.patterns import normalise
 
 HANDSHAKE = 22
 CLIENT_HELLO = 1
+SERVER_HELLO = 2
+#: The record before a second hello, which means nothing and is there for old devices in between.
+CHANGE_CIPHER_SPEC = b"\x14\x03\x03\x00\x01\x01"
+#: The random of a ServerHello that asks for another ClientHello (RFC 8446, section 4.1.3).
+ASKS_AGAIN = bytes.fromhex("cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c")
+
 RECORD_BYTES = 2**14
 #: encrypted_client_hello, ech_outer_extensions, and the drafts' encrypted_server_name.
 HIDING_EXTENSIONS = frozenset({0xFE0D, 0xFD00, 0xFFCE})
@@ -59,16 +65,35 @@ def alert(description: int) -> bytes:
     return bytes((21, 3, 3, 0, 2, 2, description))
 
 
+def asks_again(answer: bytes) -> bool | None:
+    """Whether a server's answer asks for another hello, which could name another server; None until it can be told.
+
+    Raises:
+        HelloError: It is cut so that it cannot be told.
+    """
+    record = answer[:6]
+    if record[:1] != bytes((HANDSHAKE,)) or record[5:] not in (b"", bytes((SERVER_HELLO,))):
+        return False if record else None
+    start, end = 11, 11 + len(ASKS_AGAIN)  # after the headers of record and message, and the version
+    if len(record) >= 5 and int.from_bytes(record[3:5], "big") < end - 5:
+        raise HelloError(NOT_TLS, "the server's answer is cut into pieces")
+    return answer[start:end] == ASKS_AGAIN if len(answer) >= end else None
+
+
 class HelloReader:
     """Bytes in, a `Hello` out.
+
+    Args:
+        again: It is a second hello, before which a `CHANGE_CIPHER_SPEC` may stand.
 
     Attributes:
         data: Everything that was fed, to be sent on when the hello is accepted.
     """
 
-    __slots__ = ("_at", "_message", "data")
+    __slots__ = ("_again", "_at", "_message", "data")
 
-    def __init__(self) -> None:
+    def __init__(self, *, again: bool = False) -> None:
+        self._again = again
         self.data = bytearray()
         self._message = bytearray()
         self._at = 0
@@ -80,6 +105,10 @@ class HelloReader:
             HelloError: These bytes are not the beginning of an acceptable hello.
         """
         self.data += data
+        if self._again and CHANGE_CIPHER_SPEC.startswith(self.data[:6]):
+            if len(self.data) < len(CHANGE_CIPHER_SPEC):
+                return None
+            self._at, self._again = len(CHANGE_CIPHER_SPEC), False
         while (record := self._record()) is not None:
             self._message += record
             if self._message[0] != CLIENT_HELLO:

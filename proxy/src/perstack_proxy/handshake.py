@@ -17,9 +17,9 @@ from perstack_proxy import clienthello
 from perstack_proxy.audit import AuditLost
 from perstack_proxy.clienthello import HelloError, HelloReader
 from perstack_proxy.connect import ConnectError, read_connect
-from perstack_proxy.dialer import Dialed, DialError
+from perstack_proxy.dialer import UNREACHABLE, Dialed, DialError
 from perstack_proxy.limits import DIAL_SECONDS, HANDSHAKE_SECONDS
-from perstack_proxy.relay import FAILED, Bounds, Ended
+from perstack_proxy.relay import FAILED, SPENT, Bounds, Ended
 from perstack_proxy.rules import Verdict
 from perstack_proxy.skill import Denied, Request, Skill
 
@@ -98,17 +98,15 @@ class _Handshake:
         self._opened = opened
         self._undo.callback(self._close, opened, monotonic())
         self._client.sendall(_ESTABLISHED)
-        hello = self._read_hello(early, verdict)
         bounds = skill.bounds(request.host)
-        if len(hello) > bounds.meter.left(up=True):
-            raise Denied(verdict._replace(code="bytes", reason="no bytes are left in the budget"))
-        bounds.meter.spend(len(hello), up=True)
         dialed.socket.settimeout(DIAL_SECONDS)
-        dialed.socket.sendall(hello)
-        undo = self._undo.pop_all()
+        self._pass(self._read_hello(HelloReader(), early, verdict), dialed.socket, bounds, verdict)
+        while self._pass_answer(dialed.socket, bounds, verdict):
+            self._pass(self._read_hello(HelloReader(again=True), b"", verdict), dialed.socket, bounds, verdict)
+        undo, before = self._undo.pop_all(), self._ended
 
         def end(ended: Ended) -> None:
-            self._ended = ended._replace(up=ended.up + len(hello))
+            self._ended = Ended(ended.reason, before.up + ended.up, before.down + ended.down)
             undo.close()
 
         carry(self._client, dialed.socket, bounds=bounds, rule=verdict.rule, on_end=end)
@@ -154,9 +152,32 @@ class _Handshake:
         except DialError as error:
             raise Denied(verdict._replace(code=error.code, reason=str(error)), status=error.status) from None
 
-    def _read_hello(self, early: bytes, verdict: Verdict) -> bytes:
+    def _pass(self, hello: bytes, host: socket.socket, bounds: Bounds, verdict: Verdict) -> None:
+        """The hello is the host's, and counted."""
+        if len(hello) > bounds.meter.left(up=True):
+            raise Denied(verdict._replace(code=SPENT, reason="no bytes are left in the budget"))
+        bounds.meter.spend(len(hello), up=True)
+        host.sendall(hello)
+        self._ended = self._ended._replace(up=self._ended.up + len(hello))
+
+    def _pass_answer(self, host: socket.socket, bounds: Bounds, verdict: Verdict) -> bool:
+        """The host's first answer is the client's, and counted. Whether it asks for another hello."""
+        answer, again = b"", None
+        try:
+            while again is None and (received := host.recv(_READ_BYTES)):
+                answer += received
+                again = clienthello.asks_again(answer)
+        except TimeoutError:
+            raise Denied(verdict._replace(code=UNREACHABLE, reason="the host does not answer the hello")) from None
+        except HelloError as error:
+            raise Denied(verdict._replace(code=error.code, reason=str(error)), alert=error.alert) from None
+        bounds.meter.spend(len(answer), up=False)
+        self._client.sendall(answer)
+        self._ended = self._ended._replace(down=self._ended.down + len(answer))
+        return bool(again)
+
+    def _read_hello(self, reader: HelloReader, early: bytes, verdict: Verdict) -> bytes:
         """Everything that the client sent, of which the ClientHello agrees with the request."""
-        reader = HelloReader()
         deadline = monotonic() + HANDSHAKE_SECONDS
         data = early
         try:

@@ -96,3 +96,21 @@ def test_AN12_no_random_beginning_reaches_the_server(running, data):
         client.sendall(data)
         assert read_to_end(client)[:1] == b"\x15"
     assert [arrival.data for arrival in running.internet.arrivals[before:] if arrival.data] == []
+
+
+AGAIN, AGAIN_AT = "again.wild.example.com", "93.184.216.77"
+
+
+def test_AN2_a_second_hello_that_the_server_asks_for_is_read_like_the_first(egress):
+    egress.internet.name(AGAIN, [AGAIN_AT])
+    egress.internet.serve(AGAIN_AT, curve="secp384r1")
+    assert egress.works(AGAIN), "a real client is asked again, and answers"
+
+    with tunnel(egress.socket(), f"{AGAIN}:443") as client:
+        client.sendall(real_hello(AGAIN))
+        assert client.recv(65536)[5] == 2, "the server asks again"
+        client.sendall(b"\x14\x03\x03\x00\x01\x01" + real_hello("evil.example.org"))
+        assert b"\x15\x03\x03\x00\x02\x02\x70" in read_to_end(client)
+    deny = egress.gate.wait(lambda line: line["event"] == "deny")
+    assert deny["verdict"] == "other-server-name"
+    assert {arrival.server_name for arrival in egress.internet.arrivals} == {AGAIN}

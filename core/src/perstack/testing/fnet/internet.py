@@ -69,7 +69,7 @@ class Internet:
         """A reverse lookup of the address answers this name."""
         self._names.pointers[reverse_name(address)] = name
 
-    def serve(self, address: str, port: int = 443, *, tls: bool = True) -> Server:
+    def serve(self, address: str, port: int = 443, *, tls: bool = True, curve: str = "") -> Server:
         """A server at this address, which becomes the namespace's own; the same one if it is there already."""
         if (address, port) in self._servers:
             return self._servers[address, port]
@@ -78,7 +78,7 @@ class Internet:
             self._addresses.add(address)
         listening = self._bound(address, port, socket.SOCK_STREAM)
         certificate = self._certificate if tls else None
-        server = Server(listening, arrivals=self.arrivals, site=self._page, certificate=certificate)
+        server = Server(listening, arrivals=self.arrivals, site=self._page, certificate=certificate, curve=curve)
         self._undo.callback(server.close)
         self._servers[address, port] = server
         return server

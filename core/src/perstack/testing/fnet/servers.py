@@ -48,10 +48,17 @@ class Server:
         arrivals: Where each connection is entered, before a byte of it is read.
         site: Content type and body by path; None for a path without a page.
         certificate: File with certificate and key for TLS, or None for plain bytes.
+        curve: The only curve that it takes, so that clients with another one are asked for a second hello.
     """
 
     def __init__(
-        self, listening: socket.socket, *, arrivals: list[Arrival], site: Site, certificate: Path | None
+        self,
+        listening: socket.socket,
+        *,
+        arrivals: list[Arrival],
+        site: Site,
+        certificate: Path | None,
+        curve: str = "",
     ) -> None:
         self._listening = listening
         self._arrivals = arrivals
@@ -62,6 +69,8 @@ class Server:
             self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self._context.load_cert_chain(certificate)
             self._context.sni_callback = self._named
+            if curve:
+                self._context.set_ecdh_curve(curve)
         listening.listen(512)
         threading.Thread(target=self._accept, daemon=True).start()
 
