@@ -4,7 +4,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help install servers demo test check format docs bench soak clean
+.PHONY: help install servers programs engines demo test check format docs bench soak clean
 
 help:             ## show these lines
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 12
@@ -15,10 +15,16 @@ install:          ## make .venv with every distribution editable; nothing when i
 servers: install  ## put the MCP servers of others that the tests talk to into build/servers
 	@$(BIN)/python scripts/test-servers
 
+programs:         ## programs that tests drive, from Debian's packages where they are missing
+	@$(PYTHON) scripts/test-programs
+
+engines: install  ## real Docker and Podman for the tests, started where they do not run
+	@$(BIN)/python scripts/engines
+
 demo: install     ## a real Expert, a real model, a real MCP server, one file
 	@$(BIN)/python scripts/demo
 
-test: servers     ## every test, two at a time
+test: programs servers engines  ## every test, two at a time
 	$(PYTEST) -q -n 2 --dist loadgroup
 
 check: install    ## lint, format, types, import contracts, the documents' links and commands
