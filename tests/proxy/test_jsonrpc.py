@@ -50,9 +50,11 @@ def test_what_is_encoded_is_one_line_and_decodes_to_the_same_message(message):
     assert jsonrpc.decode(line) == message
 
 
-def test_a_lone_surrogate_survives():
-    message = Notification("m", {"name": "\udcff"})
-    assert jsonrpc.decode(jsonrpc.encode(message)) == message
+def test_a_lone_surrogate_survives_or_becomes_a_question_mark():
+    message = Notification("m", {"name": "\udcff", "b\ud800": ["\U0001f600", {"c": "\udfff."}]})
+    line = jsonrpc.encode(message)
+    assert jsonrpc.decode(line) == message
+    assert jsonrpc.decode(line, surrogates=False).params == {"name": "?", "b?": ["\U0001f600", {"c": "?."}]}
 
 
 @given(st.binary(max_size=200))

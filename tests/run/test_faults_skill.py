@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
+import half_server
 import pytest
 from mortal_server import mortal_argv
 from perstack.journal.files import FileStore
@@ -91,3 +93,20 @@ def test_W_10_a_server_killed_while_it_starts_fails_the_run_with_its_name_and_a_
     with ModelServer([Turn(text="done")]) as server:
         resumed = project.run("demo", "Go on without it.", "--continue", server=server)
     assert (resumed.exit_code, resumed.answer) == (0, "done"), resumed.stderr
+
+
+def test_W_10_AM6_halves_of_characters_from_a_server_and_from_the_model_end_no_run(tmp_path: Path) -> None:
+    table = '[experts.demo]\ninstruction = "Try."\n[experts.demo.skills.half]\ntype = "mcpStdioSkill"\n'
+    args = json.dumps([half_server.__file__])
+    project = Project(tmp_path, f"{table}command = {json.dumps(sys.executable)}\nargs = {args}\n")
+    script = [
+        Turn(calls=[Call("half", {})]),
+        Turn(calls=[Call("writeTextFile", '{"path": "a.txt", "text": "from the model \\ud83d"}')]),
+        Turn(text="done"),
+    ]
+    with ModelServer(script) as server:
+        result = project.run("demo", "Go.", server=server)
+    assert (result.exit_code, result.answer) == (0, "done"), result.stderr
+    assert result.tool_results["half"] == "said half?"
+    assert (project.workspace / "a.txt").read_text() == "from the model ?"
+    FileStore(project.state).verify(result.job_id)

@@ -11,6 +11,7 @@ import re
 from typing import NamedTuple
 
 from perstack_proxy.limits import CLIENT_LIMITS, METHOD_CHARACTERS, MessageLimits
+from perstack_proxy.sanitise import well_formed
 
 PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
@@ -103,12 +104,13 @@ def encode(message: Message) -> bytes:
         return json.dumps(wire, separators=(",", ":"), allow_nan=False).encode() + b"\n"
 
 
-def decode(line: bytes, *, limits: MessageLimits = CLIENT_LIMITS) -> Message:
+def decode(line: bytes, *, limits: MessageLimits = CLIENT_LIMITS, surrogates: bool = True) -> Message:
     """The message on a line.
 
     Args:
         line: One line; a newline at its end is accepted.
         limits: Bounds that the line must keep.
+        surrogates: Keep lone surrogates, which stand for bytes of file names; else each becomes ``?``.
 
     Raises:
         MessageError: The line is too large, not JSON, or not a JSON-RPC message. The text names the reason.
@@ -122,6 +124,8 @@ def decode(line: bytes, *, limits: MessageLimits = CLIENT_LIMITS) -> Message:
         raise MessageError("the line is nested too deeply", code=PARSE_ERROR) from None
     except ValueError as error:
         raise MessageError(f"the line is not JSON: {error}", code=PARSE_ERROR) from None
+    if not surrogates and _SURROGATE.search(line):
+        value = well_formed(value)
     return _message(value, limits)
 
 
@@ -181,6 +185,7 @@ class LineSplitter:
         return len(self._buffer)
 
 
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _BRACKET = re.compile(rb"[\[\]{}]")
 

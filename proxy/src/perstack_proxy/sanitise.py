@@ -52,6 +52,17 @@ def sanitise_line(text: str, *, limit: int = DISPLAY_CHARACTERS) -> str:
     return sanitise(text, keep_newlines=False, limit=limit)
 
 
+def well_formed(value: object) -> object:
+    """The JSON `value` with ``?`` for each lone surrogate in its strings, which JSON can carry and UTF-8 cannot."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, list):
+        return [well_formed(item) for item in value]
+    if isinstance(value, dict):
+        return {well_formed(key): well_formed(item) for key, item in value.items()}
+    return value
+
+
 def _escape(match: re.Match[str]) -> str:
     code = ord(match[0])
     if code == 0x0A:

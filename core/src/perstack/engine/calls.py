@@ -82,7 +82,7 @@ def completes(result: ToolResult) -> bool:
         return False
     try:
         answer = json.loads(text_of(result.result))
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(answer, dict) and not answer.get("remainingTodos")
 

@@ -97,7 +97,7 @@ def parse_answer(text: str, run: RunState) -> ToolResult:
 def _addressed(text: str) -> tuple[str | None, str]:
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None, text
     if isinstance(value, dict) and isinstance(value.get("toolCallId"), str) and isinstance(value.get("text"), str):
         return value["toolCallId"], value["text"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from perstack_proxy.sanitise import well_formed
+
 from perstack.ids import new_id
 from perstack.messages import JsonObject
 from perstack.protocols import ToolCallRequest
@@ -30,7 +32,7 @@ def arguments(raw: str) -> JsonObject | None:
     if not raw.strip():
         return {}
     try:
-        value = json.loads(raw, parse_constant=_no_json)
+        value = well_formed(json.loads(raw, parse_constant=_no_json))
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

@@ -190,7 +190,7 @@ class Connection:
         if line is None:
             return False
         try:
-            message = decode(line, limits=self._limits)
+            message = decode(line, limits=self._limits, surrogates=False)
         except MessageError as error:
             self._malformed(line, error)
         else:
