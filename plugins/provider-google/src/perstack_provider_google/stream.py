@@ -14,6 +14,8 @@ from perstack_provider_google.request import SIGNATURE
 REFUSALS = frozenset(
     {"SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "IMAGE_SAFETY", "MODEL_ARMOR"}
 )
+STOPS = frozenset({"STOP", "FUNCTION_CALL"})
+"""The vendor's word whatever stands in the answer, and that of other servers for calls."""
 MOST_CALLS = 128
 """Tool calls of one answer; the format allows 128 functions."""
 
@@ -145,7 +147,7 @@ class GenerateAnswer:
     def _reason(self) -> FinishReason:
         if self._blocked or self._finish in REFUSALS:
             return "refusal"
-        if self._finish == "STOP":
+        if self._finish in STOPS:
             return "tool-calls" if len(self._calls) else "stop"
         return "length" if self._finish == "MAX_TOKENS" else "error"
 
