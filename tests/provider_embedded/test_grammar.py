@@ -42,7 +42,7 @@ def simple(schema: JsonObject) -> JsonObject:
 
 
 def test_each_tool_has_a_branch_and_the_answer_has_the_name_of_the_finishing_tool() -> None:
-    assert list(branches(*TOOLS)) == ["readTextFile", "writeTextFile", "attemptCompletion"]
+    assert list(branches(*TOOLS)) == ["readTextFile", "writeTextFile", "readToolOutput", "attemptCompletion"]
     assert list(branches()) == ["attemptCompletion"]
     assert branches(FINISH)["attemptCompletion"]["type"] == "string"
 

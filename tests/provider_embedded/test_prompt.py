@@ -7,6 +7,7 @@ import json
 import pytest
 from embedded import COPY, FINISH, READ, TOOLS, WRITE, task, tool
 from perstack.messages import ExpertMessage, ImagePart, TextPart, ToolCallPart, ToolMessage, ToolResultPart, UserMessage
+from perstack.tools.provenance import marked
 from perstack_provider_embedded.examples import EXAMPLES, examples_for
 from perstack_provider_embedded.prompt import MAX_RESULT, chat_turns
 
@@ -58,6 +59,15 @@ def test_the_models_own_past_looks_like_what_it_writes() -> None:
         ("user", "readTextFile failed: x"),
         ("assistant", '{"attemptCompletion": "All is copied."}'),
     ]
+
+
+def test_marks_around_a_servers_words_stay_unless_the_model_cannot_weigh_them() -> None:
+    text = marked('{"a": 1}', "files")
+    result = ToolResultPart(tool_call_id="c", tool_name="t", contents=(TextPart(text=text),))
+    message = ToolMessage(id="1", contents=(result,))
+    assert told(message) == [("user", f"t returned: {text}")]
+    (bare,) = chat_turns([message], (), marks=False)
+    assert bare == {"role": "user", "content": 't returned: {"a": 1}'}
 
 
 def test_neighbours_with_one_role_are_one_turn() -> None:

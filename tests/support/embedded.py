@@ -20,6 +20,7 @@ from perstack.messages import (
 )
 from perstack.protocols import Provider, ToolCallRequest
 from perstack.testing.answers import Answer, answer, question
+from perstack.tools.provenance import marked
 
 COPY = "Read name.txt and write the same text into copy.txt."
 
@@ -48,7 +49,8 @@ WRITE = tool(
     expectedHash={"type": "string", "maxLength": 64},
 )
 FINISH = tool("attemptCompletion", "Declare the task finished.", result=TEXT)
-TOOLS = (READ, WRITE, FINISH)
+READ_ON = tool("readToolOutput", "Read on in a tool output that was too long to be shown whole.", ("id",), id=TEXT)
+TOOLS = (READ, WRITE, FINISH, READ_ON)
 
 
 def task(text: str, *, instruction: str = "You copy files.") -> list[Message]:
@@ -86,5 +88,5 @@ def _result(call: ToolCallRequest, files: dict[str, str]) -> ToolResultPart:
         result = {"error": "NotFound"} if missing else {"path": path, "content": files[path], "from": 0, "to": lines}
     if not missing:
         result["hash"] = hashlib.sha256(files[path].encode()).hexdigest()[:16]
-    text = TextPart(text=json.dumps(result))
+    text = TextPart(text=marked(json.dumps(result), "@perstack/base"))
     return ToolResultPart(tool_call_id=call.id, tool_name=call.name, contents=(text,), is_error=missing)

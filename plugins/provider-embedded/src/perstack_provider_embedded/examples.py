@@ -53,24 +53,20 @@ def _example(task: str, *calls: tuple[Turn, Turn], answer: str) -> Example:
     return Example(tools, tuple(turns))
 
 
+def _copy(source: str, target: str, text: str, digest: str) -> Example:
+    task = f"Read {source} and write the same text into {target}."
+    return _example(task, _read(source, text, digest), _write(target, text, digest), answer="Done.")
+
+
 EXAMPLES = (
     _example(
         "Write Moon into sky.txt.", _write("sky.txt", "Moon", "b0c8a4d25e1f7936"), answer="sky.txt now holds: Moon"
     ),
-    _example(
-        "Read title.txt and write the same text into duplicate.txt.",
-        _read("title.txt", "Plant 7 roses\n", "5f21c07d9ab3e864"),
-        _write("duplicate.txt", "Plant 7 roses\n", "5f21c07d9ab3e864"),
-        answer="duplicate.txt now has the text of title.txt.",
-    ),
-    _example(
-        "Read city.txt and write the same text into clone.txt.",
-        _read("city.txt", "blue-4471", "e3907b1c62fd84a5"),
-        _write("clone.txt", "blue-4471", "e3907b1c62fd84a5"),
-        answer="clone.txt now has the text of city.txt.",
-    ),
+    _copy("title.txt", "duplicate.txt", "Plant 7 roses", "5f21c07d9ab3e864"),
+    _copy("city.txt", "clone.txt", "blue-4471", "e3907b1c62fd84a5"),
+    _copy("word.txt", "backup.txt", "Grace Hill 12", "77f0a1c43be95d28"),
 )
-"""Three, because each costs half a second at the start of a run. Names and texts differ: what repeats is the shape."""
+"""Four, because each costs a second at the start of a run. Names and texts differ: what repeats is the shape."""
 
 
 def examples_for(tools: Sequence[ToolDefinition]) -> list[Turn]:

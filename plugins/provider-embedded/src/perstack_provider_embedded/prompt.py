@@ -24,6 +24,7 @@ from perstack.messages import (
     UserMessage,
     text_of,
 )
+from perstack.tools.provenance import TAG
 
 from perstack_provider_embedded.examples import examples_for
 from perstack_provider_embedded.grammar import FINISH
@@ -33,19 +34,26 @@ MAX_DESCRIPTION = 120
 MAX_RESULT = 8_000
 """Characters of one tool result, a quarter of the default context."""
 
+_MARKED = re.compile(rf'<{TAG} name="[^"]*">\n(.*)\n</{TAG}>', re.DOTALL)
 _CONTROL = re.compile(r"<(?=[|\uff5c]|/?s>|/?(?:start|end)_of_turn>|/?(?:bos|eos)>)|\[(?=/?INST\])")
 """The beginnings of what chat formats take for the end of a turn or a change of speaker."""
 
 
-def chat_turns(messages: Sequence[Message], tools: Sequence[ToolDefinition]) -> list[JsonValue]:
+def chat_turns(messages: Sequence[Message], tools: Sequence[ToolDefinition], *, marks: bool = True) -> list[JsonValue]:
     """The system prompt with the tools, the worked examples that fit them, and the conversation.
 
     Neighbours with one role become one turn, as chat formats demand. Text from outside cannot end its turn or start
     another: the marks of chat formats are broken up.
+
+    Args:
+        messages: The conversation; instructions first.
+        tools: What the model may call.
+        marks: Keep the marks around what servers of skills wrote. A tiny model cannot weigh them, and stumbles.
     """
     system = "\n\n".join(text_of(message.contents) for message in messages if isinstance(message, InstructionMessage))
     turns = [("system", _with_tools(system, tools)), *examples_for(tools)]
-    turns += [(_role(message), _text(message)) for message in messages if not isinstance(message, InstructionMessage)]
+    said = [message for message in messages if not isinstance(message, InstructionMessage)]
+    turns += [(_role(message), _text(message, marks=marks)) for message in said]
     merged: list[tuple[str, str]] = []
     for role, text in turns:
         if merged and merged[-1][0] == role:
@@ -83,12 +91,12 @@ def _role(message: Message) -> str:
     return "assistant" if isinstance(message, ExpertMessage) else "user"
 
 
-def _text(message: Message) -> str:
+def _text(message: Message, *, marks: bool) -> str:
     match message:
         case ExpertMessage():
             return _spoken(message)
         case ToolMessage():
-            return "\n".join(_result(part) for part in message.contents)
+            return "\n".join(_result(part, marks=marks) for part in message.contents)
         case UserMessage():
             return _readable(message.contents)
         case _:
@@ -108,8 +116,10 @@ def written(value: JsonObject) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _result(part: ToolResultPart) -> str:
+def _result(part: ToolResultPart, *, marks: bool) -> str:
     text = _readable(part.contents)
+    if not marks and (inside := _MARKED.fullmatch(text)):
+        text = inside[1]
     if len(text) > MAX_RESULT:
         text = f"{text[:MAX_RESULT]} … [{len(text) - MAX_RESULT} more characters]"
     return f"{part.tool_name} {'failed' if part.is_error else 'returned'}: {text}"

@@ -90,14 +90,14 @@ class EmbeddedProvider:
 
 
 async def _ask(engine: Engine, request: GenerateRequest) -> list[StreamPart]:
-    """The answer's parts. The known models are tiny, and get two crutches that a file of the user's does not.
+    """The answer's parts. The known models are tiny, and get crutches that a file of the user's does not.
 
-    They are told of required arguments only. When one repeats its last call word for word, although that succeeded, it
-    is stuck: it is asked once more, and cannot call that tool.
+    They are told of required arguments only, and of results without marks. When one repeats its last call word for
+    word, although that succeeded, it is stuck: it is asked once more, and cannot call that tool.
     """
     tiny = request.model in KNOWN
     tools = tuple(map(without_optional, request.tools)) if tiny else request.tools
-    body = _body(request, tools)
+    body = _body(request, tools, tiny=tiny)
     completion = await _complete(engine, body)
     said, usage = parse(completion.text, tools), _usage(completion)
     if tiny and isinstance(said, Call) and said == _last_success(request.messages):
@@ -132,10 +132,10 @@ def _last_success(messages: Sequence[Message]) -> Call | None:
             return None
 
 
-def _body(request: GenerateRequest, tools: Sequence[ToolDefinition]) -> JsonObject:
+def _body(request: GenerateRequest, tools: Sequence[ToolDefinition], *, tiny: bool) -> JsonObject:
     """The request in llama.cpp's words: greedy, so that one conversation has one answer."""
     body: JsonObject = {
-        "messages": chat_turns(request.messages, tools),
+        "messages": chat_turns(request.messages, tools, marks=not tiny),
         "temperature": 0,
         "max_tokens": request.max_output_tokens or MAX_OUTPUT,
         "chat_template_kwargs": {"enable_thinking": False},
