@@ -1,8 +1,8 @@
 """The table row → test → result, written by each run of the tests that has such tests.
 
 A row of the requirement (`O1`), an attack (`AX3`) or a defect of the original (`W_19`) is covered by the tests that
-have its id in their name. The table goes to `build/requirement-matrix.md`, and as data beside it; rows in `EXPECTED` that
-no test has shown are listed as missing. A run of some tests writes `requirement-matrix-part`, and so hides nothing.
+have its id in their name. The table goes to `build/requirement-matrix.md`, and as data beside it; rows in `EXPECTED`
+that no test has shown are listed as missing. A run of some tests writes `requirement-matrix-part`, and hides nothing.
 """
 
 from __future__ import annotations
