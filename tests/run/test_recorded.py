@@ -61,3 +61,16 @@ def test_W_01_jobs_are_kept_by_us_and_not_inside_of_a_boundary(project: Project)
     assert result.exit_code == 0
     assert list(project.workspace.iterdir()) == []
     assert project.perstack("log", "--job", result.job_id, "--verify").exit_code == 0
+
+
+def test_W_45_the_log_says_what_a_job_cost(project: Project) -> None:
+    project.write(
+        '[experts.demo]\ninstruction = "x"\n[models.scripted]\nprices = { input = 1000.0, output = 2000.0 }\n'
+    )
+    with ModelServer([Turn(calls=[Call("todo", {})]), Turn(text="done")]) as server:
+        result = project.run("demo", "Go.", server=server)
+    assert result.exit_code == 0, result.stderr
+    (job,) = json.loads(project.perstack("log", "--jobs", "--json").stdout)["jobs"]
+    asked = 2 * (12 * 1000.0 + 5 * 2000.0) / 1_000_000
+    assert job["cost"] == asked
+    assert f"${asked:.4f}" in project.perstack("log").stdout
