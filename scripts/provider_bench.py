@@ -1,0 +1,151 @@
+"""What providers cost: their first request above a bare HTTP client's, and how fast they take a streamed answer."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import subprocess
+import sys
+import time
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from types import ModuleType
+
+import perstack_provider_anthropic.plugin
+import perstack_provider_bedrock.plugin
+import perstack_provider_google.plugin
+import perstack_provider_openai.plugin
+from perstack.messages import JsonValue, Usage
+from perstack.protocols import TextDelta
+from perstack.specs import ProviderContext
+from perstack.testing.answers import question
+from perstack.testing.model_server import ModelServer, Raw, Turn
+from perstack.testing.model_server.requests import ModelRequest
+from perstack.testing.model_server.server import WIRES
+
+DELTAS = 10_000
+PIECE = 4
+BARE = """
+import asyncio, httpx2
+async def main():
+    async with httpx2.AsyncClient(trust_env=False) as client:
+        body = b'{{"model": "m", "messages": [], "stream": true}}'
+        async with client.stream("POST", {url!r}, content=body) as answer:
+            async for _ in httpx2.EventSource(answer):
+                pass
+asyncio.run(main())
+"""
+OURS = """
+import asyncio
+from pathlib import Path
+from {module} import perstack_register_providers
+from perstack.messages import TextPart, UserMessage
+from perstack.protocols import GenerateRequest
+from perstack.specs import ProviderContext
+async def main():
+    (spec,) = (one for one in perstack_register_providers() if one.name == {provider!r})
+    provider = spec.factory(ProviderContext(settings={settings!r}, env={env!r}, cache_dir=Path()))
+    said = UserMessage(id="1", contents=(TextPart(text="hello"),))
+    async for _ in provider.generate(GenerateRequest(model="m", messages=(said,), tools=(), timeout=60.0)):
+        pass
+    await provider.aclose()
+asyncio.run(main())
+"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Case:
+    """A provider whose server is the scripted one; `path` follows the server's URL in its base URL."""
+
+    provider: str
+    plugin: ModuleType
+    path: str
+    env: dict[str, str]
+    settings: dict[str, JsonValue]
+    wire: str
+
+
+KEY = "bench-key-of-no-value"
+OPENAI, GOOGLE = perstack_provider_openai.plugin, perstack_provider_google.plugin
+AWS = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": KEY, "AWS_REGION": "us-east-1"}
+GEMINI = {"GOOGLE_GENERATIVE_AI_API_KEY": KEY}
+
+
+def _case(provider: str, plugin: ModuleType, wire: str, path: str = "", *, api: str = "", **env: str) -> Case:
+    settings: dict[str, JsonValue] = {"api": api} if api else {}
+    return Case(provider=provider, plugin=plugin, path=path, env=env, settings=settings, wire=wire)
+
+
+CASES = {
+    "chat": _case("openai", OPENAI, "openai-chat", "/v1", OPENAI_API_KEY=KEY),
+    "responses": _case("openai", OPENAI, "openai-responses", "/v1", api="responses", OPENAI_API_KEY=KEY),
+    "anthropic": _case("anthropic", perstack_provider_anthropic.plugin, "anthropic-messages", ANTHROPIC_API_KEY=KEY),
+    "google": _case("google", GOOGLE, "google-generate", "/v1beta", **GEMINI),
+    "bedrock": _case("amazon-bedrock", perstack_provider_bedrock.plugin, "bedrock-converse", **AWS),
+}
+
+
+async def one_request(name: str, url: str) -> int:
+    """The number of text deltas that the provider made of one answer."""
+    case = CASES[name]
+    (spec,) = (one for one in case.plugin.perstack_register_providers() if one.name == case.provider)
+    settings = {**case.settings, "baseUrl": url + case.path}
+    provider = spec.factory(ProviderContext(settings=settings, env=case.env, cache_dir=Path()))
+    count = 0
+    async with aclosing(provider.generate(question(timeout=60.0))) as stream:
+        async for part in stream:
+            count += isinstance(part, TextDelta)
+    await provider.aclose()
+    return count
+
+
+def first_request(name: str, runs: int) -> float:
+    """Seconds of a process that imports the provider and asks once, above one that uses the HTTP client alone."""
+    with ModelServer([Turn(text="hello", times=None)]) as server:
+        bare = BARE.format(url=f"{server.openai_url}/chat/completions")
+        case = CASES[name]
+        settings = {**case.settings, "baseUrl": server.url + case.path}
+        module = case.plugin.__name__
+        ours = OURS.format(module=module, provider=case.provider, settings=settings, env=case.env)
+        return _seconds(ours, runs) - _seconds(bare, runs)
+
+
+def deltas_per_second(name: str, runs: int) -> float:
+    """Text deltas that the provider makes of an answer that is there as fast as it reads."""
+    case = CASES[name]
+    wire = next(wire for wire in WIRES if wire.name == case.wire)
+    request = ModelRequest(
+        index=0,
+        wire=wire.name,
+        path="/",
+        target="/",
+        headers={},
+        raw=b'{"model": "m", "stream_options": {"include_usage": true}}',
+        in_flight=1,
+        connection=1,
+        arrived=0.0,
+    )
+    turn = Turn(text="word" * DELTAS, piece=PIECE, usage=Usage(input_tokens=1, output_tokens=DELTAS))
+    body = b"".join(wire.events(turn, request))
+    fault = Raw(body=body, content_type=wire.content_type.partition(";")[0])
+    with ModelServer([Turn(fault=fault, times=None)]) as server:
+        return DELTAS / median(_streamed(name, server.url) for _ in range(runs))
+
+
+def _streamed(name: str, url: str) -> float:
+    gc.collect()
+    started = time.perf_counter()
+    if asyncio.run(one_request(name, url)) != DELTAS:
+        raise RuntimeError("deltas were lost")
+    return time.perf_counter() - started
+
+
+def _seconds(code: str, runs: int) -> float:
+    def once() -> float:
+        started = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+        return time.perf_counter() - started
+
+    return median(once() for _ in range(runs))
