@@ -41,10 +41,6 @@ KEYS = [
     "data",
     "mimeType",
 ]
-KEYS = (
-    "protocolVersion capabilities serverInfo tools nextCursor content isError type text structuredContent name version "
-    "inputSchema outputSchema description data mimeType"
-).split()
 OBJECTS = st.dictionaries(
     st.sampled_from(KEYS),
     VALUES

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import stat
 import sys
+from dataclasses import replace
 
 import pytest
 from perstack.errors import SkillError, ToolError
-from perstack.events import SkillConnected, SkillStarting
+from perstack.events import SkillConnected, SkillNotice, SkillStarting
 from perstack.messages import text_of
 from perstack.sandbox.known_tools import known_tools, policy_digest
 from perstack.sandbox.lazy import MAX_STARTS
@@ -26,8 +27,6 @@ def lazy(argv: tuple[str, ...], **more: object):
 
 async def run(directory, skill, *calls, events):
     """What each call gives, or the error that it raises."""
-    from dataclasses import replace
-
     context = replace(lease_context(directory, events), known=known_tools(directory))
     results = []
     async with open_skills([skill], env={skill.skill: BASE_ENV}, context=context) as skills:
@@ -69,8 +68,6 @@ async def test_W_35_a_late_start_that_fails_is_that_calls_error_and_the_next_cal
     skill = lazy((sys.executable, "-c", FLAKY, str(broken), *fake_skill_argv()))
     await run(tmp_path, skill, events=Events())
     broken.touch()
-
-    from dataclasses import replace
 
     context = replace(lease_context(tmp_path, Events()), known=known_tools(tmp_path))
     async with open_skills([skill], env={"fake": BASE_ENV}, context=context) as skills:
@@ -127,6 +124,20 @@ async def test_AM5_what_lies_in_the_workspace_says_nothing_about_tools(tmp_path)
     assert tools == ["evil"]
 
 
+async def test_AM4_tools_that_changed_since_the_last_run_are_told(tmp_path) -> None:
+    first, same, other = Events(), Events(), Events()
+    skill = policy("fake", fake_skill_argv())
+    await run(tmp_path, skill, events=first)
+    await run(tmp_path, skill, events=same)
+    assert first.of(SkillNotice) == same.of(SkillNotice) == []
+    known = known_tools(tmp_path)
+    known.keep(skill, [replace(tool, description="Was harmless.") for tool in known.of(skill)])
+    await run(tmp_path, skill, events=other)
+    (told,) = other.of(SkillNotice)
+    assert told.startswith("its tools are not those of the last run: ")
+    assert "echo" in told
+
+
 @pytest.mark.parametrize("content", [b"", b"[", b"{}", b"[1]", b"[" * 100_000, b"\xff"])
 async def test_what_is_known_and_cannot_be_read_is_asked_again(tmp_path, content) -> None:
     skill = lazy(fake_skill_argv())
@@ -139,8 +150,6 @@ async def test_what_is_known_and_cannot_be_read_is_asked_again(tmp_path, content
 
 def test_another_command_image_domain_or_variable_is_another_skill_and_another_line_is_not() -> None:
     plain = lazy(("a",))
-    from dataclasses import replace
-
     origin = Origin(source="perstack.toml", line=9)
     others = [
         replace(plain, argv=("b",)),

@@ -50,6 +50,14 @@ def policy_digest(policy: SkillPolicy) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
+def changed_tools(before: Sequence[SkillTool] | None, now: Sequence[SkillTool]) -> tuple[str, ...]:
+    """Names of tools that came, went or changed; none where nothing was known."""
+    if before is None:
+        return ()
+    old, new = ({tool.name: tool for tool in tools} for tools in (before, now))
+    return tuple(sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name)))
+
+
 def known_tools(state_dir: Path) -> KnownTools:
     """The tools that are known on this machine."""
     return KnownTools(state_dir / FOLDER)

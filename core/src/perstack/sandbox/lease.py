@@ -14,6 +14,7 @@ from perstack_proxy.sanitise import sanitise_line
 from perstack.background import background
 from perstack.errors import ControlsMissing, PerstackError, SkillError
 from perstack.protocols import ConnectRequest, SandboxRequest
+from perstack.sandbox.known_tools import changed_tools
 from perstack.sandbox.lazy import LazySession
 from perstack.sandbox.report import SkillReport
 from perstack.sandbox.stderr import pump
@@ -199,6 +200,8 @@ async def _open(
         raise await _explained(error, process, report) from error
     report.connected(session, sandbox)
     if context.known is not None:
+        if changes := changed_tools(context.known.of(policy), session.tools):
+            report.notice(sanitise_line(f"its tools are not those of the last run: {', '.join(changes)}"))
         context.known.keep(policy, session.tools)
     return ConnectedSkill(policy=policy, session=session, sandbox=sandbox), process
 
