@@ -187,3 +187,11 @@ def test_AO1_what_a_skill_writes_is_never_an_event(project: Project) -> None:
     assert "RUN" not in {event["runId"] for event in result.events}
     stored = FileStore(project.state).read(result.job_id)
     assert sum(b'"type":"completeRun","id"' in record.event for record in stored) == 1
+
+
+@pytest.mark.parametrize("query", ["--", "-i", "-p no:core"])
+def test_AM14_no_query_is_taken_for_an_option(project: Project, query: str) -> None:
+    with ModelServer([Turn(text="done")]) as server:
+        result = project.run("demo", query, server=server)
+        assert result.exit_code == 0, result.stderr
+        assert server.requests[0].said == query

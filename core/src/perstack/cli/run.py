@@ -116,7 +116,7 @@ def _request(args: argparse.Namespace) -> RunRequest:
     continue_job = args.continue_job or ("" if args.continue_newest else None)
     return RunRequest(
         expert=args.expert,
-        query=args.query,
+        query=args.query if isinstance(args.query, str) else "--",  # which argparse takes for a second marker
         workspace=Path(args.workspace).resolve(),
         state_dir=args.state_dir or str(default_state_dir(os.environ)),
         extra_env=tuple(args.env),
