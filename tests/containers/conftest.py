@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from engines import Box, Engine, box, engine
 
-ENGINES = ("docker", "podman")
+# What a test counts belongs to one engine, so the tests of an engine run one after the other.
+ENGINES = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in ("docker", "podman")]
 
 
 @pytest.fixture(params=ENGINES)

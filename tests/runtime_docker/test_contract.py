@@ -10,7 +10,7 @@ from perstack.specs import RuntimeContext
 from perstack.testing.checks_runtime import CHECKS, CLAIMED, RuntimeKit
 from perstack_runtime_docker.plugin import perstack_register_runtimes
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("docker")]
 
 
 @pytest.mark.parametrize("check", CHECKS)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from perstack_containers import reaper
+from perstack_containers.labels import RUN
 
 LIBRARY = str(Path(__file__).resolve().parent.parent)
 
@@ -33,7 +34,7 @@ class Keeper:
             "environment": dict(environment or {}),
         }
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", reaper.__file__, LIBRARY],
+            [sys.executable, "-I", "-S", reaper.__file__, LIBRARY, labels[RUN]],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

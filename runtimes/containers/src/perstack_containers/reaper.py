@@ -1,6 +1,6 @@
 """What stays behind to clean up: it outlives perstack, and removes what a run left when perstack was killed.
 
-Run as ``python3 -I -S reaper.py LIBRARY`` in a session of its own, with a pipe from perstack as standard input. The
+Run as ``python3 -I -S reaper.py LIBRARY RUN`` in a session of its own, with a pipe from perstack as standard input. The
 first line is {"socket": …, "labels": …, "directories": […], "service": […]}: where the engine answers, what to remove,
 and a service of the engine's to keep running meanwhile. A second line, ``done``, says that nothing is left to do; the
 end of the pipe without it says that perstack is gone. Containers whose supervisor ended earlier are removed first.
