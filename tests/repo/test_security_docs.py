@@ -75,6 +75,10 @@ def test_T12_skills_are_untrusted_and_all_that_they_can_do_is_listed() -> None:
     )
 
 
+def test_V8_V9_V10_keys_are_narrow_and_rotated_and_sources_are_trusted() -> None:
+    assert says(section(THREATS, "Level 2"), "keys of narrow scope", "rotate the keys", "whose source you trust")
+
+
 def test_R1_vulnerabilities_are_not_reported_in_public_issues() -> None:
     assert says(section(SECURITY, "Reporting"), "do not open a public issue")
 

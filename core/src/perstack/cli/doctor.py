@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from perstack_proxy.sanitise import sanitise_line
 
-from perstack.errors import ExitCode
+from perstack.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from perstack.specs import DoctorCheck, HealthReport
@@ -20,7 +20,7 @@ SECONDS = 120.0
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``perstack doctor``."""
-    parser.add_argument("runtime", metavar="PLUGIN", nargs="*", help="plugins to ask (default: all that have checks)")
+    parser.add_argument("plugins", metavar="PLUGIN", nargs="*", help="plugins to ask (default: all that have checks)")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -33,12 +33,15 @@ def run(args: argparse.Namespace) -> int:
 
     args.registry = registry = load_plugins(args)
     warn(registry.warnings)
-    wanted = set(args.runtime)
+    wanted = set(args.plugins)
     checks = [
         (plugin, check)
         for plugin, check in registry.doctor_checks()
         if not wanted or {plugin, plugin.removeprefix("runtime-")} & wanted
     ]
+    unchecked = wanted - {name for plugin, _ in checks for name in (plugin, plugin.removeprefix("runtime-"))}
+    if unchecked:
+        raise UsageError(f"No active plugin {min(unchecked)!r} has checks.", hint="See: perstack plugins list")
     reports = [(plugin, check, anyio.run(_report, check)) for plugin, check in checks]
     if args.json:
         rows = [

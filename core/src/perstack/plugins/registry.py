@@ -334,9 +334,9 @@ class Registry:
         found: list[tuple[str, DoctorCheck]] = []
         for implementation in self._implementations("perstack_doctor_checks"):
             try:
-                checks: list[DoctorCheck] = list(implementation.call() or ())  # type: ignore[call-overload]
+                checks = implementation.collect(DoctorCheck)
             except Exception as error:  # noqa: BLE001 - the hook's contract
-                checks = [_failed_check(str(error) or type(error).__name__)]
+                checks = (_failed_check(str(error) or type(error).__name__),)
             found += [(implementation.plugin, check) for check in checks]
         return tuple(found)
 
