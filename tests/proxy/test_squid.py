@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import subprocess
 from ipaddress import ip_address
 
 import pytest
+from gates import squid_program
 from hypothesis import given
 from hypothesis import strategies as st
 from perstack_proxy.addresses import special_purpose
@@ -16,8 +16,6 @@ from perstack_proxy.control import ControlError, Listener, read_policy
 from perstack_proxy.patterns import DomainPattern, PatternError, parse
 from perstack_proxy.rules import Rule, SkillRules
 from perstack_proxy.squid import SquidLine, read_log, special_addresses, squid_config
-
-SQUID = shutil.which("squid") or "/usr/sbin/squid"
 
 
 def listener(*patterns: str) -> Listener:
@@ -110,11 +108,10 @@ def test_no_network_of_the_table_is_inside_another_because_Squid_would_drop_the_
 
 
 def test_Squid_reads_the_file_without_a_warning(tmp_path):
-    assert shutil.which(SQUID), "this test needs Squid: apt-get install --no-install-recommends squid-openssl"
     file = tmp_path / "squid.conf"
     file.write_text(squid_config([listener("a.example.com", "*.example.net", "*.example.org"), listener()]))
     done = subprocess.run(
-        [SQUID, "-k", "parse", "-f", str(file)], capture_output=True, text=True, timeout=30, check=False
+        [squid_program(), "-k", "parse", "-f", str(file)], capture_output=True, text=True, timeout=30, check=False
     )
     assert done.returncode == 0, done.stderr
     assert [line for line in done.stderr.splitlines() if "WARNING" in line or "ERROR" in line] == []

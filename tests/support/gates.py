@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import shutil
 import socket
 import ssl
 import subprocess
@@ -21,6 +23,16 @@ from perstack.testing.fnet.namespace import Namespace
 SQUID = "/usr/sbin/squid"
 SECONDS = 20.0
 PROXY = [sys.executable, "-m", "perstack_proxy"]
+
+
+def squid_program() -> str:
+    """Squid's program, installed where it is missing. Where that fails, the tests fail: they would show nothing."""
+    if shutil.which(SQUID) is None:
+        apt = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300"]
+        env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        for words in (["update"], ["install", "-y", "--no-install-recommends", "squid-openssl"]):
+            subprocess.run([*apt, *words], env=env, capture_output=True, timeout=600, check=True)
+    return SQUID
 
 
 @dataclass(kw_only=True)

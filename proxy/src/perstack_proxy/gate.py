@@ -13,6 +13,7 @@ import struct
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from time import monotonic
 
 from perstack_proxy.audit import Audit, AuditLost
 from perstack_proxy.budgets import BudgetSpent
@@ -27,6 +28,8 @@ from perstack_proxy.skill import Denied, Request, Skill
 PEER = "peer"
 
 _BACKLOG = 128
+#: For handshakes that are under way when the gate stops. A host that does not answer must not hold it up.
+_ENDING_SECONDS = 1.0
 #: Enough for a handshake's few frames; the default of 8 MiB is reserved for each thread.
 _STACK_BYTES = 256 * 1024
 
@@ -49,6 +52,7 @@ class Gate:
         self._rules: dict[Tunnel, tuple[Skill, str]] = {}
         self._skills: dict[str, Skill] = {}
         self._sockets: dict[str, socket.socket] = {}
+        self._handshakes: dict[threading.Thread, socket.socket] = {}
         try:
             for at, listener in enumerate(listeners):
                 skill = Skill(listener.rules, audit=audit, dialer=dialer(at))
@@ -65,6 +69,8 @@ class Gate:
             self._loop.run()
         finally:
             self.close()
+            self._end_handshakes()
+            self._loop.run_calls()
             self._relay.end_all(STOPPED)
             self._loop.close()
 
@@ -129,7 +135,23 @@ class Gate:
                 client.send(response(denied, Request()))
             skill.record_deny(Request(), denied.verdict)
             return
-        threading.Thread(target=serve, args=(client, skill, self._carrier(skill)), daemon=True).start()
+        thread = threading.Thread(target=self._serve, args=(client, skill), daemon=True)
+        self._handshakes[thread] = client
+        thread.start()
+
+    def _serve(self, client: socket.socket, skill: Skill) -> None:
+        try:
+            serve(client, skill, self._carrier(skill))
+        finally:
+            del self._handshakes[threading.current_thread()]
+
+    def _end_handshakes(self) -> None:
+        """Whoever still waits for a client is told that it left, so that each opened tunnel has its last line."""
+        deadline = monotonic() + _ENDING_SECONDS
+        for thread, client in list(self._handshakes.items()):
+            with contextlib.suppress(OSError):
+                client.shutdown(socket.SHUT_RDWR)
+            thread.join(max(0.0, deadline - monotonic()))
 
     def _carrier(self, skill: Skill) -> Callable[..., None]:
         def carry(

@@ -39,6 +39,11 @@ class Loop:
         self._stopped = True
         self.call(lambda: None)
 
+    def run_calls(self) -> None:
+        """Everything that was asked of `call` is done. On the loop's thread."""
+        while self._calls:
+            self._calls.popleft()()
+
     def close(self) -> None:
         """What the loop itself holds is given back. Not while it runs."""
         self._selector.close()
@@ -66,8 +71,7 @@ class Loop:
         while not self._stopped:
             for key, events in self._selector.select(max(0.0, next_tick - monotonic())):
                 key.data(events)
-            while self._calls:
-                self._calls.popleft()()
+            self.run_calls()
             now = monotonic()
             if now >= next_tick:
                 next_tick = now + _TICK_SECONDS

@@ -39,7 +39,7 @@ def test_the_gate_alone_denies_it_in_front_of_a_Squid_that_allows_everything(wor
         folder.chmod(0o777)
         with gate(world, SKILL, way=str(permissive(folder))) as running:
             assert verdicts(lambda: dial(running.socket("one")), world) == EXPECTED
-            allowed = [verdict(lambda: world.connect("127.0.0.1", 3201), Case(target=target)) for target in OPEN]
+            allowed = [verdict(lambda: world.connect("127.0.0.1", 3201), Case(target=target), world) for target in OPEN]
             assert allowed == [True] * len(OPEN), "this Squid does allow what ours denies"
 
 
@@ -59,7 +59,7 @@ def test_AN10_each_skill_has_its_own_port_of_Squid(world, squid):
         for at, expected in enumerate([[True, False], [False, True], [False, False]]):
             port = 3201 + at
             found = [
-                verdict(lambda port=port: world.connect("127.0.0.1", port), Case(target=f"{host}:443"))
+                verdict(lambda port=port: world.connect("127.0.0.1", port), Case(target=f"{host}:443"), world)
                 for host in hosts
             ]
             assert found == expected
