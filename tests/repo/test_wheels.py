@@ -60,19 +60,23 @@ def closure(name: str) -> set[str]:
     return {name}.union(*(closure(other) for other in needed))
 
 
-@pytest.fixture(scope="session")
-def lone_python(wheels, tmp_path_factory) -> Path:
-    """The interpreter of an environment that holds the local runtime, what it needs, and nothing else of ours.
+def lone_environment(wheels: dict[str, Path], name: str, folder: Path) -> Path:
+    """The interpreter of an environment that holds one distribution, what it needs, and nothing else of ours.
 
     Our wheels are given by path, so that no index is ever asked for a name of ours.
     """
-    folder = tmp_path_factory.mktemp("lone") / "env"
     checked(sys.executable, "-m", "venv", folder)
     python = folder / "bin" / "python"
-    ours = [wheels[name] for name in sorted(closure("perstack-runtime-local"))]
+    ours = [wheels[needed] for needed in sorted(closure(name))]
     pip = [python, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "-c", ROOT / "constraints.txt"]
     checked(*pip, *ours, cwd=folder)
     return python
+
+
+@pytest.fixture(scope="session")
+def lone_python(wheels, tmp_path_factory) -> Path:
+    """The interpreter of an environment with the local runtime."""
+    return lone_environment(wheels, "perstack-runtime-local", tmp_path_factory.mktemp("lone") / "env")
 
 
 def test_a_wheel_holds_its_package_and_nothing_else(wheels) -> None:
@@ -119,3 +123,30 @@ def test_the_local_runtime_installed_alone_runs_an_expert(wheels, lone_python, t
         assert done.returncode == 0, done.stderr
         assert (project / "note.txt").read_text() == canary
         assert len(server.requests) == len(turns)
+
+
+@pytest.mark.engine
+def test_the_docker_runtime_installed_alone_runs_an_expert_in_a_sandbox(wheels, tmp_path_factory, tmp_path) -> None:
+    python = lone_environment(wheels, "perstack-runtime-docker", tmp_path_factory.mktemp("docker") / "env")
+    checked(python, "-m", "pip", "install", "-qq", "--no-deps", wheels["perstack-provider-openai"])
+    canary = secrets.token_hex(16)
+    (tmp_path / "perstack.toml").write_text(PROJECT)
+    (tmp_path / "workspace").mkdir()
+    calls = [
+        Call("writeTextFile", {"path": "note.txt", "text": canary}),
+        Call("exec", {"command": "id", "args": ["-un"]}),
+    ]
+    with ModelServer([Turn(calls=calls), Turn(text="written")]) as server:
+        env = {
+            "PATH": os.defpath,
+            "HOME": str(tmp_path),
+            "PERSTACK_CACHE_DIR": str(ROOT / "build" / "cache"),
+            "OPENAI_API_KEY": secrets.token_hex(16),
+            "OPENAI_BASE_URL": server.openai_url,
+        }
+        # Without --runtime: docker is the default.
+        run = [python.with_name("perstack"), "run", "lone", "Write it down.", "--workspace", "workspace"]
+        done = call(*run, cwd=tmp_path, env=env)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "workspace" / "note.txt").read_text() == canary
+    assert "perstack\\n" in done.stdout, "the user inside"

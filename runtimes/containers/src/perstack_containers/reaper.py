@@ -34,7 +34,7 @@ def main() -> int:
     if not line:
         return 0
     plan = json.loads(line)
-    service = start_service(plan["service"], plan["environment"])
+    service = start_service(plan["service"], plan["environment"], os.path.dirname(plan["socket"]))
     try:
         remove_left_over(plan["socket"])
         if sys.stdin.readline() != "done\n":
@@ -45,12 +45,14 @@ def main() -> int:
     return 0
 
 
-def start_service(command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes] | None:
-    """The engine's own service for this run, if it needs one."""
+def start_service(command: list[str], environment: dict[str, str], directory: str) -> subprocess.Popen[bytes] | None:
+    """The engine's own service for this run, if it needs one; helpers of Podman leave notes where it was started."""
     if not command:
         return None
     quiet = subprocess.DEVNULL
-    return subprocess.Popen(command, env=environment, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True)
+    return subprocess.Popen(
+        command, env=environment, cwd=directory, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True
+    )
 
 
 def end_service(service: subprocess.Popen[bytes]) -> None:
