@@ -1,0 +1,81 @@
+"""What core tells the gate of egress, and what it learns from it: the decided policy in, audit lines out.
+
+The gate itself is `perstack_proxy`; a runtime starts it beside its sandboxes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from perstack.skill_policy import SkillPolicy
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Access:
+    """One decision of the gate, as far as a `proxyAccess` event tells it.
+
+    Attributes:
+        sequence: Number of its line; a gap means that a line is lost.
+    """
+
+    sequence: int
+    action: Literal["allowed", "blocked"]
+    skill: str
+    domain: str
+    port: int
+    reason: str
+
+
+def identity(policy: SkillPolicy) -> str:
+    """What the gate calls a skill. A slash in an Expert's key does not matter: the pair is unique in a run."""
+    return f"{policy.expert}/{policy.skill}"
+
+
+def gate_policy(
+    policies: Sequence[SkillPolicy], *, socket: Callable[[SkillPolicy], str], uids: Collection[int] = ()
+) -> bytes:
+    """The first line of the gate's control channel. A skill without domains has no socket, so it has no entry.
+
+    Args:
+        policies: The skills of the whole closure of delegates.
+        socket: Absolute path of each skill's unix socket, as the gate sees it.
+        uids: Users that may connect; empty means the gate's own.
+    """
+    skills = [
+        {
+            "name": identity(policy),
+            "expert": policy.expert,
+            "skill": policy.skill,
+            "socket": socket(policy),
+            "rules": [{"pattern": grant.pattern, "origin": str(grant.origin)} for grant in policy.egress],
+            "uids": sorted(uids),
+        }
+        for policy in policies
+        if policy.egress
+    ]
+    return json.dumps({"type": "policy", "version": 1, "skills": skills}).encode() + b"\n"
+
+
+def read_access(line: bytes) -> Access | None:
+    """The decision on an audit line; None for lines that tell of none.
+
+    Raises:
+        ValueError: The line is not one of the gate's.
+    """
+    try:
+        record = json.loads(line)
+        if record["event"] not in ("open", "deny"):
+            return None
+        return Access(
+            sequence=int(record["seq"]),
+            action="allowed" if record["event"] == "open" else "blocked",
+            skill=str(record["skill"]),
+            domain=str(record["host"]),
+            port=int(record["port"]),
+            reason=str(record.get("reason", "")),
+        )
+    except (KeyError, TypeError, ValueError):
+        raise ValueError("the line is not one of the gate's audit") from None

@@ -1,0 +1,54 @@
+"""The gate reads what core writes, and core reads what the gate writes."""
+
+from __future__ import annotations
+
+import pytest
+from perstack.sandbox.egress import gate_policy, read_access
+from perstack.skill_policy import EgressGrant, Origin, SkillPolicy
+from perstack_proxy.audit import Audit
+from perstack_proxy.control import read_policy
+from perstack_proxy.rules import decide
+from perstack_proxy.skill import Request, Skill
+
+FILE = Origin(source="perstack.toml", line=7)
+
+
+def policy(skill: str, *domains: str) -> SkillPolicy:
+    grants = tuple(EgressGrant(pattern=domain, origin=FILE) for domain in domains)
+    return SkillPolicy(expert="@o/writer", skill=skill, kind="mcpStdioSkill", origin=FILE, egress=grants)
+
+
+def test_the_gate_decides_what_core_decided():
+    policies = [policy("web", "api.example.com", "*.example.org"), policy("files")]
+    (web,) = read_policy(gate_policy(policies, socket=lambda one: f"/run/{one.skill}.sock", uids={1000}))
+    assert (web.socket, web.uids) == ("/run/web.sock", frozenset({1000}))
+    assert decide(web.rules, "api.example.com", 443).origin == "perstack.toml:7"
+    denied = decide(web.rules, "evil.example.net", 443)
+    assert not denied.allowed
+    assert denied.change.startswith('[experts."@o/writer".skills.web]\n')
+
+
+def test_a_run_without_domains_has_a_policy_without_sockets():
+    assert read_policy(gate_policy([policy("files")], socket=lambda _: "/run/x")) == ()
+
+
+def test_every_decision_of_the_gate_is_read_and_nothing_else():
+    lines: list[bytes] = []
+    (listener,) = read_policy(gate_policy([policy("web", "api.example.com")], socket=lambda _: "/run/web.sock"))
+    audit = Audit(lines.append)
+    skill = Skill(listener.rules, audit=audit, dialer=None)
+    audit.line("ready", skills=[])
+    allowed = Request("api.example.com", 443)
+    skill.record_open(allowed, skill.admit(allowed), address="93.184.216.34", via="direct")
+    skill.record_deny(Request("evil.example.net", 443), decide(listener.rules, "evil.example.net", 443))
+    ready, opened, denied = (read_access(line) for line in lines)
+    assert ready is None
+    assert (opened.action, opened.skill, opened.domain, opened.port) == ("allowed", "@o/writer/web", *allowed)
+    assert (denied.action, denied.sequence) == ("blocked", 3)
+    assert "not in allowedDomains" in denied.reason
+
+
+@pytest.mark.parametrize("line", [b"{}", b"[]", b"no", b'{"event":"open"}', b'{"event":"deny","seq":"x"}'])
+def test_AO7_a_line_that_is_not_the_gates_is_an_error(line):
+    with pytest.raises(ValueError, match="not one of the gate's audit"):
+        read_access(line)
