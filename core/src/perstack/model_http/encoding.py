@@ -14,6 +14,9 @@ from perstack.specs import ModelInfo
 KEPT_BYTES = 64 * 1024 * 1024
 """JSON that one provider keeps; longer conversations are encoded anew at each step, which is slow and right."""
 
+KEPT_CONVERSATIONS = 16
+"""Twice as many as one answer can start delegates: of older ones nothing is kept."""
+
 _Key: TypeAlias = tuple[int, bool, bool]
 
 
@@ -33,6 +36,7 @@ class Encodings:
         self._size = 0
         self._newest: tuple[tuple[Message, ...], ModelInfo | None, list[msgspec.Raw]] = ((), None, [])
         self._kept: dict[_Key, tuple[Message, tuple[msgspec.Raw, ...]]] = {}
+        self._conversations: dict[int, tuple[Message, ...]] = {}
 
     def one(self, message: Message, info: ModelInfo | None = None) -> tuple[msgspec.Raw, ...]:
         """The objects of one message, without what the model of `info` does not take."""
@@ -56,6 +60,22 @@ class Encodings:
         begin = len(before)
         if known != info or messages[:begin] != before:  # compares by identity first: microseconds
             begin, objects = 0, []
+            self._forget_what_left(before, messages)
         objects = objects + [raw for message in messages[begin:] for raw in self.one(message, info)]
         self._newest = (messages, info, objects)
         return objects
+
+    def _forget_what_left(self, before: tuple[Message, ...], messages: tuple[Message, ...]) -> None:
+        """Messages that gave way to a summary, or whose conversation ended long ago, are kept no longer."""
+        known = self._conversations  # by their first messages, which they hold, so nothing else has those ids
+        left: tuple[Message, ...] = ()
+        for conversation in (before, messages):
+            if conversation:
+                left = known.pop(id(conversation[0]), ())
+                known[id(conversation[0])] = conversation
+        if len(known) > KEPT_CONVERSATIONS:
+            left = (*left, *known.pop(next(iter(known))))
+        gone = {id(message) for message in left} - {id(message) for message in messages}
+        if gone:
+            self._kept = {key: kept for key, kept in self._kept.items() if key[0] not in gone}
+            self._size = sum(memoryview(raw).nbytes for _, encoded in self._kept.values() for raw in encoded)
