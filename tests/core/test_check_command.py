@@ -91,7 +91,7 @@ def test_keys_without_an_effect_are_named_and_are_no_problem(tmp_path) -> None:
     write(tmp_path, "PATH=/evil\n", name=".env")
     done = perstack("check", home=tmp_path)
     assert done.returncode == ExitCode.COMPLETED
-    for part in ("perstackApiBaseUrl: has no effect", "providerTools has no effect", ".env:1: PATH is not taken"):
+    for part in ("perstackApiBaseUrl: has no effect", "webSearch: off", ".env:1: PATH is not taken"):
         assert part in done.stdout
 
 

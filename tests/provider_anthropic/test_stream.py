@@ -76,7 +76,14 @@ def test_cached_input_counts_as_input_and_later_counts_win() -> None:
         {"type": "message_start", "message": {"usage": start}},
         stop("end_turn", output_tokens=9, input_tokens=None, output_tokens_details={"thinking_tokens": 4}),
     )
-    usage = Usage(input_tokens=112, output_tokens=9, reasoning_tokens=4, cached_input_tokens=100, total_tokens=121)
+    usage = Usage(
+        input_tokens=112,
+        output_tokens=9,
+        reasoning_tokens=4,
+        cached_input_tokens=100,
+        total_tokens=121,
+        cache_write_tokens=7,
+    )
     assert parts == [Finish(reason="stop", usage=usage)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from model_conversation import TOOLS
 from model_events import as_sent, told
 from perstack.errors import ProviderError
 from perstack.messages import ExpertMessage, ImagePart, TextPart, ThinkingPart, ToolCallPart, UserMessage
@@ -81,3 +82,16 @@ def test_what_is_no_chunk_is_an_error_that_may_pass(data: str) -> None:
     with pytest.raises(ProviderError) as caught:
         list(GenerateAnswer("a-server").feed(told(data)))
     assert caught.value.retryable
+
+
+def test_W_09_tools_of_the_vendor_stand_beside_the_experts_own() -> None:
+    asked = GenerateRequest(
+        model="gemini-2.5-flash",
+        messages=(),
+        tools=TOOLS,
+        timeout=1.0,
+        provider_tools={"googleSearch": {}, "neverHeardOf": {}},
+    )
+    search, own = generate_body(asked, MODELS)["tools"]
+    assert search == {"googleSearch": {}}
+    assert len(own["functionDeclarations"]) == len(TOOLS)

@@ -42,7 +42,7 @@ def test_W_09_what_is_not_carried_out_is_said_and_not_silently_dropped(project: 
     assert "no effect" not in project.perstack("check").stdout, "the control"
     project.write('[experts.demo]\ninstruction = "x"\nproviderTools = ["webSearch"]\n')
     checked = project.perstack("check")
-    assert "providerTools has no effect" in checked.stdout + checked.stderr
+    assert "webSearch: o" in checked.stdout + checked.stderr
 
 
 def test_W_34_a_job_that_goes_on_has_the_date_and_the_place_of_today(project: Project) -> None:

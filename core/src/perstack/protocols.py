@@ -257,6 +257,7 @@ class GenerateRequest:
         reasoning_tokens: Budget for reasoning; 0 means none.
         timeout: Seconds for the whole answer.
         max_output_tokens: Limit of the answer, or None for the model's own.
+        provider_tools: Options of the tools that run at the vendor, by name; the provider ignores unknown ones.
         info: What is known of the model, or None where the provider has to look itself.
     """
 
@@ -266,6 +267,7 @@ class GenerateRequest:
     timeout: float
     reasoning_tokens: int = 0
     max_output_tokens: int | None = None
+    provider_tools: Mapping[str, JsonObject] = field(default_factory=dict)
     info: ModelInfo | None = None
 
 

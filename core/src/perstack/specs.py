@@ -153,6 +153,7 @@ class ProviderSpec:
         api_hosts: Hosts of the vendor, regional and sovereign forms included, as patterns.
         hosts: The very hosts that its traffic goes to with these settings; None where they are all of `api_hosts`.
         models: What is known of its models, by name.
+        provider_tools: Names of the tools that run at the vendor.
         default_model: Used when neither the configuration nor the command line names one.
     """
 
@@ -167,6 +168,7 @@ class ProviderSpec:
     hosts: Callable[[ProviderContext], tuple[str, ...]] | None = None
     models: Mapping[str, ModelInfo] = field(default_factory=dict)
     default_model: str | None = None
+    provider_tools: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -31,7 +31,8 @@ def run(args: argparse.Namespace) -> int:
 
     from perstack.policy.decide import decide
     from perstack.policy.explain import as_json, as_text
-    from perstack.policy.validate import chosen_runtime
+    from perstack.policy.model_access import model_lines, model_view
+    from perstack.policy.validate import chosen_runtime, vendor_tools
 
     runtime = chosen_runtime(loaded, registry)
     if runtime.name not in registry.runtimes:
@@ -44,9 +45,17 @@ def run(args: argparse.Namespace) -> int:
         workspace=Path(args.workspace).resolve(),
         extra_env=args.env,
     )
+    vendors = {
+        key: lines
+        for key, policy in decision.experts.items()
+        if (lines := vendor_tools(policy.expert, loaded, registry))
+    }
     if args.json:
-        print(json.dumps(as_json(decision), indent=2))
+        print(
+            json.dumps({**as_json(decision), "model": model_view(loaded, registry), "providerTools": vendors}, indent=2)
+        )
     else:
-        for line in as_text(decision):
+        lines = [f"vendor tool of {key}: {line}" for key, told in vendors.items() for line in told]
+        for line in (*as_text(decision), "", *model_lines(loaded, registry), *lines):
             print(sanitise_line(line))
     return ExitCode.COMPLETED

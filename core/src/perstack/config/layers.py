@@ -73,6 +73,7 @@ OPERATOR_KEYS: Mapping[Path, str] = {
     ("plugins", "allow"): "a plugin runs with your rights outside every boundary",
     ("policy", "relax"): "it takes protection away",
     ("policy", "allowProviderKeys"): "it hands your keys to a skill",
+    ("policy", "allowProviderTools"): "it opens a way around the sandbox's network",
     ("policy", "accept"): "only the person who runs it can accept a finding",
     ("policy", "limits"): "it raises what skills may use up of your machine",
     ("projects",): "it holds what you allow single projects",

@@ -274,8 +274,8 @@ class ExpertConfig(Table):
     skills: dict[Name, Annotated[SkillConfig, Field(discriminator="type")]] = {}
     delegates: Annotated[tuple[Annotated[str, AfterValidator(grammar.expert_key)], ...], Field(strict=False)] = ()
     tags: Annotated[tuple[Annotated[str, AfterValidator(grammar.tag)], ...], Field(strict=False)] = ()
-    # Keys of the original that had no effect there and have none here; `check` says so.
     provider_tools: Names = ()
+    # A key of the original that had no effect there and has none here; `check` says so.
     provider_skills: Annotated[tuple[dict[str, JsonValue], ...], Field(strict=False)] = ()
     provider_tool_options: dict[str, JsonValue] = {}
 
@@ -388,6 +388,7 @@ class PolicyTable(Table):
     Attributes:
         require: Controls that every skill needs beyond those that its runtime is asked for anyway.
         relax: Controls that a run may go without.
+        allow_provider_tools: Whether Experts get their vendor's tools also where the network is guarded.
         allow_provider_keys: Variables of model providers that skills may ask for all the same.
         accept: Findings of ``perstack check --review`` that the user has looked at.
         limits: The most that a skill may ask for.
@@ -395,6 +396,7 @@ class PolicyTable(Table):
 
     require: Controls = ()
     relax: Controls = ()
+    allow_provider_tools: bool = False
     allow_provider_keys: Annotated[tuple[EnvSource, ...], Field(strict=False)] = ()
     accept: Names = ()
     limits: LimitsTable = Field(default_factory=LimitsTable)

@@ -159,6 +159,7 @@ async def _ask(
         timeout=context.timeout,
         reasoning_tokens=model.reasoning_tokens,
         max_output_tokens=model.info.max_output if model.info is not None else None,
+        provider_tools=context.provider_tools.get(stamp()["expert_key"], {}) if tools else {},
         info=model.info,
     )
     prices = model.info.prices if model.info is not None else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -14,7 +14,7 @@ from perstack.engine.budget import Budget
 from perstack.engine.models import Models
 from perstack.engine.recorder import Recorder
 from perstack.events import ExpertRef
-from perstack.messages import ToolCall, ToolDefinition, ToolResult
+from perstack.messages import JsonObject, ToolCall, ToolDefinition, ToolResult
 from perstack.policy.decide import ExpertPolicy
 from perstack.protocols import Provider
 from perstack.tools.catalogue import Tool
@@ -95,6 +95,7 @@ class JobContext:
         experts: Every Expert that can take part, by key.
         max_retries: Further attempts at a failed generation.
         timeout: Seconds for one generation.
+        provider_tools: The vendor's tools of each Expert with their options, by the Expert's key and the tool's name.
     """
 
     recorder: Recorder
@@ -107,6 +108,7 @@ class JobContext:
     max_retries: int
     timeout: float
     ask_person: AskPerson = nobody_answers
+    provider_tools: Mapping[str, Mapping[str, JsonObject]] = field(default_factory=dict)
 
     def ref(self, key: str) -> ExpertRef:
         """The Expert `key` as events name it."""

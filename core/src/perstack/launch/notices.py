@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from perstack.policy.provider_tools import told
 from perstack.sandbox.gaps import unenforced
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ def notices(plan: RunPlan) -> tuple[str, ...]:
         *(f"{problem}" for problem in plan.loaded.ignored),
         *_not_redacted(plan),
         *_not_enforced(plan),
+        *_provider_tools(plan),
     )
 
 
@@ -36,3 +38,9 @@ def _not_enforced(plan: RunPlan) -> Iterator[str]:
     for policy, lines in gaps.items():
         for line in lines:
             yield f"  {policy.expert} / {policy.skill}: {line}"
+
+
+def _provider_tools(plan: RunPlan) -> Iterator[str]:
+    for key, tools in plan.provider_tools.items():
+        for line in told(tools):
+            yield f"Provider tool of {key}: {line}"

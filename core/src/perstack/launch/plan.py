@@ -12,6 +12,8 @@ from perstack.launch.models import chosen_models
 from perstack.launch.request import RunRequest
 from perstack.paths import cache_dir
 from perstack.policy.decide import Decision, decide, secret_values
+from perstack.policy.provider_tools import ProviderTools, provider_tools
+from perstack.policy.validate import DEFAULT_PROVIDER
 from perstack.redaction import Redactor
 from perstack.specs import ProviderContext, ProviderSpec, Proxy, RuntimeSpec
 
@@ -21,9 +23,6 @@ if TYPE_CHECKING:
 
 DEFAULT_RUNTIME = "docker"
 """A run without ``--runtime`` wants isolation, and fails where there is none."""
-
-DEFAULT_PROVIDER = "anthropic"
-"""The original's."""
 
 PROXY_VARIABLES = ("PERSTACK_PROXY_URL", "HTTPS_PROXY", "https_proxy")
 """Variables that name the proxy for the model's traffic; the first that is set counts."""
@@ -35,6 +34,7 @@ class RunPlan:
 
     Attributes:
         models: The models to ask, first to last.
+        provider_tools: The vendor's tools of each Expert, by key.
         redactor: Knows the secrets of the run: the provider's and those that skills get.
     """
 
@@ -45,6 +45,7 @@ class RunPlan:
     provider: ProviderSpec
     provider_context: ProviderContext = field(repr=False)
     models: tuple[Model, ...]
+    provider_tools: Mapping[str, ProviderTools]
     decision: Decision
     redactor: Redactor = field(repr=False)
 
@@ -80,6 +81,10 @@ def make_plan(request: RunRequest, loaded: Loaded, registry: Registry) -> RunPla
         provider=provider,
         provider_context=context,
         models=chosen_models(provider, loaded),
+        provider_tools={
+            key: provider_tools(policy.expert, loaded, provider=provider, runtime=runtime)
+            for key, policy in decision.experts.items()
+        },
         decision=decision,
         redactor=Redactor(secrets, public=[str(request.workspace)]),
     )

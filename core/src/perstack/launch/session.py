@@ -223,6 +223,7 @@ def _context(plan: RunPlan, recorder: Recorder, client: ModelClient, tools: Open
         max_retries=project.max_retries,
         timeout=project.timeout / 1000,
         ask_person=person.answer,
+        provider_tools={key: tools.given for key, tools in plan.provider_tools.items()},
     )
 
 

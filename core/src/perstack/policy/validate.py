@@ -9,17 +9,19 @@ from perstack.config.loading import Loaded
 from perstack.config.models import RUNTIME, ExpertConfig
 from perstack.errors import ConfigError, PluginError, PolicyError, Problem, SandboxUnavailable
 from perstack.policy.decide import closure, verdicts
+from perstack.policy.provider_tools import provider_tools, told
 from perstack.skill_policy import CONTROLS
 from perstack.specs import RuntimeContext, RuntimeSpec
 
 if TYPE_CHECKING:
     from perstack.plugins.registry import Registry
 
+DEFAULT_PROVIDER = "anthropic"
+"""The original's."""
+
 _UNREAD = {
     "min_runtime_version": "minRuntimeVersion",
-    "provider_tools": "providerTools",
     "provider_skills": "providerSkills",
-    "provider_tool_options": "providerToolOptions",
 }
 """Fields of an Expert that projects of the original may have, and their keys."""
 
@@ -59,6 +61,13 @@ def notes(loaded: Loaded, registry: Registry) -> tuple[Problem, ...]:
                 origin = origins.at("experts", key, name)
                 message = f"{name} has no effect"
                 found.append(Problem(message=message, where=origin.source, line=origin.line, key=f"Expert {key!r}"))
+        if expert.provider_tools:
+            origin = origins.at("experts", key, "providerTools")
+            for line in vendor_tools(expert, loaded, registry):
+                problem = Problem(
+                    message=line, where=origin.source, line=origin.line, key=f"Expert {key!r}.providerTools"
+                )
+                found.append(problem)
     if loaded.project.perstack_api_base_url:
         origin = origins.at("perstackApiBaseUrl")
         message = "has no effect: the hosted registry is not supported"
@@ -68,6 +77,15 @@ def notes(loaded: Loaded, registry: Registry) -> tuple[Problem, ...]:
         found += _missing(lambda: registry.provider(provider.provider_name))
     found += _missing(lambda: registry.runtime(loaded.project.runtime or RUNTIME))
     return tuple(found)
+
+
+def vendor_tools(expert: ExpertConfig, loaded: Loaded, registry: Registry) -> list[str]:
+    """A line for each of the Expert's tools that run at the model's vendor."""
+    name = loaded.project.provider.provider_name if loaded.project.provider else DEFAULT_PROVIDER
+    if name not in registry.providers:
+        return [f"providerTools has no effect while provider {name!r} is not installed"]
+    runtime = chosen_runtime(loaded, registry)
+    return told(provider_tools(expert, loaded, provider=registry.provider(name), runtime=runtime))
 
 
 def _refused(loaded: Loaded, experts: Sequence[ExpertConfig], registry: Registry) -> tuple[Problem, ...]:

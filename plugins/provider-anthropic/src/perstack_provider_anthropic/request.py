@@ -34,6 +34,13 @@ OUTPUT_TOKENS = 8_192
 UNKNOWN = ModelInfo(reasoning=True, least_reasoning=1_024)
 """A model of the future: it reasons, and the vendor's smallest budget is as it is."""
 IMAGES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
+VENDORS = {
+    "webSearch": ("web_search_20250305", "web_search"),
+    "webFetch": ("web_fetch_20250910", "web_fetch"),
+    "codeExecution": ("code_execution_20250825", "code_execution"),
+}
+"""Tools that run at the vendor: the name in a configuration, the type, and the name for the model."""
+OPTIONS = {"maxUses": "max_uses", "allowedDomains": "allowed_domains", "blockedDomains": "blocked_domains"}
 CACHED: JsonObject = {"type": "ephemeral"}
 
 
@@ -46,8 +53,8 @@ def messages_body(request: GenerateRequest, models: Mapping[str, ModelInfo]) -> 
     known = request.info or known_model(models, request.model)
     limit = request.max_output_tokens or (known and known.max_output) or OUTPUT_TOKENS
     body: JsonObject = {"model": request.model, "max_tokens": limit, "cache_control": CACHED}
-    if request.tools:
-        tools = [_tool(tool) for tool in request.tools]
+    tools = [*_vendors(request.provider_tools), *(_tool(tool) for tool in request.tools)]
+    if tools:
         tools[-1]["cache_control"] = CACHED
         body["tools"] = [*tools]
     system = "\n".join(text_of(m.contents) for m in request.messages if isinstance(m, InstructionMessage))
@@ -74,6 +81,15 @@ def _continues_unsigned(messages: Sequence[Message]) -> bool:
         return False
     last = next((message for message in reversed(messages) if isinstance(message, ExpertMessage)), None)
     return last is not None and not any(_thinking(part) for part in last.contents if isinstance(part, ThinkingPart))
+
+
+def _vendors(wanted: Mapping[str, JsonObject]) -> Iterator[JsonObject]:
+    """The tools that run at the vendor."""
+    for name, options in wanted.items():
+        if name in VENDORS:
+            kind, called = VENDORS[name]
+            limits = {OPTIONS[key]: value for key, value in options.items() if key in OPTIONS}
+            yield {"type": kind, "name": called, **limits}
 
 
 def _tool(tool: ToolDefinition) -> JsonObject:

@@ -44,4 +44,5 @@ def spec(profile: Profile) -> ProviderSpec:
         api_hosts=profile.hosts,
         hosts=hosts,
         models=MODELS,
+        provider_tools=profile.provider_tools,
     )

@@ -22,6 +22,7 @@ class Profile:
         key: Variable of the key; empty where the vendor's own credentials are found by its library.
         call_ids: Whether function calls have ids.
         project_variables: Variables of the project and the location, where they are part of the address.
+        provider_tools: Tools that run at the vendor.
         credentials_variable: Variable of the credentials' file.
     """
 
@@ -34,6 +35,7 @@ class Profile:
     call_ids: bool = False
     project_variables: tuple[str, ...] = ()
     credentials_variable: str = ""
+    provider_tools: frozenset[str] = frozenset()
 
 
 GEMINI = Profile(
@@ -44,6 +46,7 @@ GEMINI = Profile(
     hosts=("generativelanguage.googleapis.com",),
     key="GOOGLE_GENERATIVE_AI_API_KEY",
     call_ids=True,
+    provider_tools=frozenset({"googleSearch", "codeExecution", "urlContext", "googleMaps"}),
 )
 VERTEX = Profile(
     name="google-vertex",
@@ -59,5 +62,6 @@ VERTEX = Profile(
     ),
     project_variables=("GOOGLE_VERTEX_PROJECT", "GOOGLE_VERTEX_LOCATION"),
     credentials_variable="GOOGLE_APPLICATION_CREDENTIALS",
+    provider_tools=frozenset({"googleSearch", "codeExecution", "urlContext", "googleMaps", "enterpriseWebSearch"}),
 )
 PROFILES = (GEMINI, VERTEX)

@@ -25,6 +25,8 @@ SIGNATURE = "google:"
 """Before the vendor's signature of a thought, so that no other vendor gets it."""
 UNSIGNED = "skip_thought_signature_validator"
 """What the vendor takes in place of a signature for a call that another model made."""
+VENDORS = frozenset({"googleSearch", "codeExecution", "urlContext", "googleMaps", "enterpriseWebSearch"})
+"""Tools that run at the vendor, by the names that the format has for them too."""
 INLINE = ("image/", "audio/", "video/", "text/")
 
 
@@ -34,8 +36,11 @@ def generate_body(request: GenerateRequest, models: Mapping[str, ModelInfo]) -> 
     system = "\n".join(text_of(m.contents) for m in request.messages if isinstance(m, InstructionMessage))
     if system.strip():
         body["systemInstruction"] = {"parts": [{"text": system}]}
+    tools: list[JsonValue] = [{name: {}} for name in request.provider_tools if name in VENDORS]
     if request.tools:
-        body["tools"] = [{"functionDeclarations": [_tool(tool) for tool in request.tools]}]
+        tools.append({"functionDeclarations": [_tool(tool) for tool in request.tools]})
+    if tools:
+        body["tools"] = tools
     config: JsonObject = {}
     if request.max_output_tokens is not None:
         config["maxOutputTokens"] = request.max_output_tokens

@@ -43,4 +43,5 @@ def spec(profile: Profile) -> ProviderSpec:
         api_hosts=profile.hosts,
         hosts=hosts,
         models=profile.models,
+        provider_tools=profile.provider_tools,
     )

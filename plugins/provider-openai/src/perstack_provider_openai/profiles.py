@@ -38,6 +38,7 @@ class Profile:
         effort: Whether a reasoning effort can be asked for in chat completions.
         no_effort_with_tools: Beginnings of the names of models that take tools there only if they do not reason.
         echo_reasoning: Whether a message with tool calls has to carry its reasoning when it is sent back.
+        provider_tools: Tools that run at the vendor, in Responses.
         models: What is known of its models.
     """
 
@@ -62,6 +63,7 @@ class Profile:
     effort: bool = True
     no_effort_with_tools: tuple[str, ...] = ()
     echo_reasoning: bool = False
+    provider_tools: frozenset[str] = frozenset()
     models: Mapping[str, ModelInfo] = field(default_factory=dict)
 
     @property
@@ -98,6 +100,7 @@ OPENAI = Profile(
     api="responses",
     output_limit="max_completion_tokens",
     no_effort_with_tools=REASON_ELSEWHERE,
+    provider_tools=frozenset({"webSearch", "fileSearch", "codeInterpreter", "imageGeneration"}),
     models=OPENAI_MODELS,
 )
 AZURE = Profile(
@@ -123,6 +126,7 @@ AZURE = Profile(
     api_elsewhere="responses",
     output_limit="max_completion_tokens",
     no_effort_with_tools=REASON_ELSEWHERE,
+    provider_tools=frozenset({"webSearchPreview", "fileSearch", "codeInterpreter", "imageGeneration"}),
     models=OPENAI_MODELS,
 )
 DEEPSEEK = Profile(

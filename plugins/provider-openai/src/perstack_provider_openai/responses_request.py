@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 from perstack.messages import (
@@ -32,8 +32,9 @@ REASONING = "openai:"
 def responses_body(request: GenerateRequest, profile: Profile) -> JsonObject:
     """The request's body without its input, which comes last."""
     body: JsonObject = {"model": request.model, "store": False}
-    if request.tools:
-        body["tools"] = [
+    tools: list[JsonValue] = [*_vendors(request.provider_tools)]
+    if request.tools or tools:
+        body["tools"] = tools + [
             {
                 "type": "function",
                 "name": tool.name,
@@ -52,6 +53,23 @@ def responses_body(request: GenerateRequest, profile: Profile) -> JsonObject:
     if level not in {None, "none"} or (known is not None and known.reasoning):
         body["include"] = ["reasoning.encrypted_content"]
     return {**body, "stream": True}
+
+
+def _vendors(wanted: Mapping[str, JsonObject]) -> Iterator[JsonObject]:
+    """The tools that run at the vendor. A search of files without a store to search is left out."""
+    for name, options in wanted.items():
+        stores = options.get("vectorStoreIds")
+        if name == "fileSearch" and stores:
+            yield {"type": "file_search", "vector_store_ids": stores}
+        elif name == "webSearch":
+            domains = options.get("allowedDomains")
+            yield {"type": "web_search", **({"filters": {"allowed_domains": domains}} if domains else {})}
+        elif name == "webSearchPreview":
+            yield {"type": "web_search_preview"}
+        elif name == "codeInterpreter":
+            yield {"type": "code_interpreter", "container": {"type": "auto"}}
+        elif name == "imageGeneration":
+            yield {"type": "image_generation"}
 
 
 def responses_items(message: Message) -> Iterator[JsonObject]:
