@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "forward":
             return _forward(options.socket, options.port)
         return {"gate": _gate, "squid-config": _squid_config, "check": _check}[options.command](options)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, OverflowError, ValueError, RuntimeError) as error:
         print(f"perstack-proxy {words[0]}: {error}", file=sys.stderr)  # noqa: T201 - a command speaks
         return EXIT_USAGE
     except KeyboardInterrupt:

@@ -23,7 +23,7 @@ def granting(internet):
         yield started
 
 
-def test_a_grant_for_one_call_opens_an_existing_entry_and_its_end_closes_the_tunnel(internet, granting):
+def test_bypass_17_a_grant_for_one_call_opens_an_existing_entry_and_its_end_closes_the_tunnel(internet, granting):
     path = granting.socket("one")
     denied = connect(path, f"{OTHER}:443").body
     assert (denied["code"], denied["origin"]) == ("grant", "perstack.toml:11")
