@@ -101,3 +101,14 @@ def test_a_false_certificate_is_not_tried_again() -> None:
     error = unreachable("a-server", "[SSL: CERTIFICATE_VERIFY_FAILED] unable to get local issuer", secrets=())
     assert not error.retryable
     assert "SSL_CERT_FILE" in error.hint
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"), [("17.5s", 17.5), ("0s", 0.0), ("soon", None), ("-1s", None), ("1e9s", None)]
+)
+def test_W_17_a_wait_in_googles_body_counts_as_one_in_a_header(said: str, seconds: float | None) -> None:
+    info = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": said}
+    error = {"error": {"code": 429, "message": "slow down", "status": "RESOURCE_EXHAUSTED", "details": [{}, info]}}
+    body = json.dumps(error).encode()
+    assert refused("a-server", 429, {}, body, key="KEY", secrets=()).retry_after == seconds
+    assert refused("a-server", 429, {"retry-after": "3"}, body, key="KEY", secrets=()).retry_after == 3.0

@@ -41,7 +41,8 @@ def refused(
 ) -> ProviderError:
     """An HTTP status that is no success. `headers` has names in lower case; `key` names the variable of the key."""
     phrase = HTTPStatus(status).phrase if status in _STATUSES else "unknown status"
-    reason, kind = _reason(body)
+    error = _error(body)
+    reason, kind = _reason(error)
     if 300 <= status < 400:
         reason = "a redirect, which is not followed because it could lead the key elsewhere"
     says = f": {_clean(reason, secrets)}" if reason else "."
@@ -50,7 +51,7 @@ def refused(
         hint=HINTS.get(status, "").format(key=key or "the credentials"),
         status=status,
         retryable=is_retryable(status) and kind not in OUT_OF_MONEY,
-        retry_after=retry_after(headers, now=datetime.now(UTC)),
+        retry_after=_first(retry_after(headers, now=datetime.now(UTC)), _delay(error)),
     )
 
 
@@ -123,16 +124,34 @@ def _believable(seconds: float) -> float | None:
     return seconds if 0 <= seconds <= WAIT_SECONDS else None
 
 
-def _reason(body: bytes) -> tuple[str, str]:
-    """The message and the kind in an error body of any vendor's shape."""
+def _first(one: float | None, other: float | None) -> float | None:
+    return other if one is None else one
+
+
+def _error(body: bytes) -> object:
+    """The error in a body of any vendor's shape; a text where there is none."""
     text = body.decode("utf-8", "replace")
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
-        return text.strip(), ""
+        return text.strip()
     if isinstance(found, list) and found:
         found = found[0]
-    error = found.get("error", found) if isinstance(found, dict) else found
+    return found.get("error", found) if isinstance(found, dict) else found
+
+
+def _delay(error: object) -> float | None:
+    """Seconds that Google asks to wait: its body says so, as ``"17.5s"`` in one of the details."""
+    details = error.get("details") if isinstance(error, dict) else None
+    for detail in details if isinstance(details, list) else ():
+        delay = detail.get("retryDelay") if isinstance(detail, dict) else None
+        if isinstance(delay, str) and (seconds := _number(delay.removesuffix("s"))) is not None:
+            return _believable(seconds)
+    return None
+
+
+def _reason(error: object) -> tuple[str, str]:
+    """The message and the kind of an error."""
     if not isinstance(error, dict):
         return str(error), ""
     reason = next((error[key] for key in ("message", "detail", "error") if isinstance(error.get(key), str)), "")
