@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from perstack.testing.model_server import Call, Gate, ModelServer, Refuse, Stall, Turn
@@ -125,3 +127,34 @@ def test_AM14_a_query_that_is_no_text_is_refused_and_one_that_looks_like_an_opti
         assert "comes last, after '--'" in unmarked.stderr
         assert project.run("demo", "--config=x", server=server).exit_code == 0
         assert "--config=x" in server.requests[0].said
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("OPENAI_BASE_URL", "nowhere"), ("OPENAI_BASE_URL", "http://models.example/v1")]
+)
+def test_W_06_a_setting_that_cannot_work_ends_with_1_and_what_to_do_and_is_on_record(
+    project: Project, variable: str, value: str
+) -> None:
+    result = project.run("demo", "Go.", env={variable: value})
+    assert result.exit_code == 1
+    assert variable in result.stderr
+    assert "https" in result.stderr
+    assert result.values("stopRunByError", "error", "name") == ("ConfigError",)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there, a directory in use cannot be removed")
+@pytest.mark.parametrize("command", ["check", "explain demo", "run demo Go", "plugins list"])
+def test_W_51_a_working_directory_that_is_gone_is_said_to_be_gone(tmp_path: Path, command: str) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    perstack = f"{sys.executable} -m perstack {command}"
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"rmdir ../gone; exec {perstack}"],
+        cwd=gone,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "The working directory does not exist any more." in done.stderr

@@ -1,4 +1,4 @@
-"""Where perstack keeps files of its own on this machine."""
+"""Places on this machine: where perstack keeps files of its own, and where it was called."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+
+from perstack.errors import UsageError
 
 CACHE_VARIABLE = "PERSTACK_CACHE_DIR"
 
@@ -25,3 +27,15 @@ def cache_dir(environ: Mapping[str, str], *, platform: str = sys.platform) -> Pa
         return (Path(local) if local else Path.home() / "AppData" / "Local") / "perstack" / "Cache"
     xdg = environ.get("XDG_CACHE_HOME", "")
     return (Path(xdg) if os.path.isabs(xdg) else Path.home() / ".cache") / "perstack"
+
+
+def working_directory() -> Path:
+    """The directory that relative paths of a command line start from.
+
+    Raises:
+        UsageError: It was removed while the shell stood in it.
+    """
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise UsageError("The working directory does not exist any more.", hint="Change into another one.") from None

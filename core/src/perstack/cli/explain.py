@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 
 from perstack_proxy.sanitise import sanitise_line
 
@@ -29,6 +28,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the decision; one that refuses the run is an error, as it is for the run."""
     loaded, registry = open_with(args)
 
+    from perstack.paths import working_directory
     from perstack.policy.decide import decide
     from perstack.policy.explain import as_json, as_text
     from perstack.policy.model_access import model_lines, model_view
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
         args.expert,
         registry=registry,
         runtime_spec=runtime,
-        workspace=Path(args.workspace).resolve(),
+        workspace=(working_directory() / args.workspace).resolve(),
         extra_env=args.env,
     )
     vendors = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -31,10 +30,12 @@ def plugin_selection(args: argparse.Namespace) -> PluginSelection:
     from perstack.config import files
     from perstack.config.layers import Rank
     from perstack.config.loading import Sources
+    from perstack.paths import working_directory
     from perstack.plugins.selection import select
 
-    path = files.find(None, Path.cwd())
-    directory = path.parent if path else Path.cwd()
+    here = working_directory()
+    path = files.find(None, here)
+    directory = path.parent if path else here
     layers = files.settings_layers(os.environ, directory)
     if path is not None:
         layers.append(files.read_layer(path, rank=Rank.PROJECT, operator=False))

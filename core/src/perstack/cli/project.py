@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -46,10 +45,11 @@ def open_overridden(args: argparse.Namespace, overrides: Mapping[str, JsonValue]
     """
     from perstack.cli.failures import warn
     from perstack.config.opening import open_project
+    from perstack.paths import working_directory
 
     loaded, registry = open_project(
         config=args.config,
-        cwd=Path.cwd(),
+        cwd=working_directory(),
         overrides=overrides,
         environ=os.environ,
         env_paths=args.env_path,

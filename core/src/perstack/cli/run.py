@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perstack.skill_policy import CONTROLS
@@ -112,12 +111,13 @@ def _dollars(text: str) -> float:
 def _request(args: argparse.Namespace) -> RunRequest:
     from perstack.journal.files import default_state_dir
     from perstack.launch.request import RunRequest
+    from perstack.paths import working_directory
 
     continue_job = args.continue_job or ("" if args.continue_newest else None)
     return RunRequest(
         expert=args.expert,
         query=args.query if isinstance(args.query, str) else "--",  # which argparse takes for a second marker
-        workspace=Path(args.workspace).resolve(),
+        workspace=(working_directory() / args.workspace).resolve(),
         state_dir=args.state_dir or str(default_state_dir(os.environ)),
         extra_env=tuple(args.env),
         approve=tuple(args.approve),

@@ -20,7 +20,7 @@ from perstack.engine.delegation import MAX_PARALLEL, error_result
 from perstack.engine.generation import Generation
 from perstack.engine.run_log import RunLog
 from perstack.engine.state import RunState, tool_message
-from perstack.errors import JournalError, PerstackError, ProviderError
+from perstack.errors import JournalError, PerstackError, ProviderError, UserError
 from perstack.events import (
     AttemptCompletion,
     CallDelegate,
@@ -70,11 +70,15 @@ class Run:
 
         Raises:
             JournalError: Nothing more can be recorded, so nothing more is done.
+            UserError: A setting does not fit, such as the model provider's address; the run's end is recorded.
         """
         try:
             await self._loop()
         except JournalError:
             raise
+        except UserError as error:
+            self._log.fail(error)
+            raise  # no continuation helps before the person has changed something
         except PerstackError as error:
             self._log.fail(error)
         except anyio.get_cancelled_exc_class():

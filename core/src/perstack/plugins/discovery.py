@@ -12,6 +12,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from perstack.paths import working_directory
+
 GROUP = "perstack"
 """The entry-point group of plugins."""
 
@@ -67,7 +69,7 @@ def normalise(name: str) -> str:
 
 
 def _folders(path: Sequence[str]) -> Iterator[str]:
-    here = os.path.realpath(os.curdir)
+    here = os.path.realpath(working_directory())
     seen = {here}
     for entry in path:
         real = os.path.realpath(entry)
