@@ -68,7 +68,17 @@ def test_the_configuration_that_is_varied_is_sound_and_has_every_string_field() 
     tables = (models.Project, models.ExpertConfig, models.StdioSkill, models.SseSkill, models.RequiredEnv)
     fields = {info.alias or name for table in tables for name, info in table.model_fields.items()}
     numbers = {"reasoningBudget", "maxSteps", "maxTokens", "maxCost", "maxDuration", "maxRetries", "timeout"}
-    others = {"models", "allowProviderTools", "lazyInit", "allowPunycode", "allowSampling", "allowElicitation", "type", "files", "bounds"}
+    others = {
+        "models",
+        "allowProviderTools",
+        "lazyInit",
+        "allowPunycode",
+        "allowSampling",
+        "allowElicitation",
+        "type",
+        "files",
+        "bounds",
+    }
     unread = {"minRuntimeVersion", "providerTools", "providerSkills", "providerToolOptions"}
     assert fields - known - numbers - others - unread == set()
 

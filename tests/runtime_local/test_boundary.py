@@ -55,7 +55,7 @@ def test_T12_every_line_that_is_not_enforced_is_said(tmp_path) -> None:
         mounts=(Mount(host=tmp_path, target="/workspace", mode="rw", origin=BUILT_IN),),
     )
     lines = "\n".join(unenforced(one, frozenset({"env"})))
-    for part in ("api.example.com", str(tmp_path), "python:3.13", "2147483648", "256 processes", "runs as you"):
+    for part in ("api.example.com", str(tmp_path), "python:3.13", "2048 MiB", "256 processes", "runs as you"):
         assert part in lines
     everything = frozenset(
         {"env", "network", "filesystem", "user", "capabilities", "rootfs", "limits.memory", "limits.cpu", "limits.pids"}

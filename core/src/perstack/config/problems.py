@@ -66,6 +66,8 @@ def key_path(loc: Sequence[str | int]) -> Path:
     path = tuple(part for part in loc if part != "[key]")
     if path[:1] == ("reasoningBudget",):
         return path[:1]  # what follows names the alternatives of a union
+    if path[:1] == ("model",):
+        return ("model", *(part for part in path if isinstance(part, int)))
     if len(path) > _SKILL_DEPTH and path[0] == "experts" and path[2] == "skills":
         return (*path[:_SKILL_DEPTH], *path[_SKILL_DEPTH + 1 :])
     return path

@@ -143,7 +143,7 @@ def _lines(event: Event, words: _Words) -> Iterator[Line]:
         case CallTools() | FinishToolExecution() | ReviewToolCall() | CallDelegate() | CallInteractiveTool():
             yield from _calls(event, words)
         case SampleModel():
-            yield Line(f"{event.skill_name}: its server asked the model", "dim")
+            yield Line(f"{sanitise_line(event.skill_name, limit=80)}: its server asked the model", "dim")
         case CompactConversation():
             yield Line(f"{counted(event.dropped, 'older message')} gave way to a summary", "dim")
             yield Line(words.text(text_of(event.summary.contents)), "dim")
