@@ -25,6 +25,8 @@ from perstack.messages import (
 from perstack.protocols import Provider
 from perstack.specs import ProviderContext
 from perstack.testing.answers import answer, question
+from perstack.testing.model_server import Call, ModelServer, Turn
+from perstack.testing.project import Project
 from perstack_provider_anthropic.plugin import perstack_register_providers as anthropic_providers
 from perstack_provider_openai.plugin import perstack_register_providers as openai_providers
 
@@ -101,3 +103,32 @@ async def test_real_text_comes_over_the_wire(address: str, name: str, path: str)
         await own.aclose()
     assert said.text
     assert said.finish.reason in ("stop", "length")
+
+
+READER = """\
+[experts.demo]
+instruction = "You read files."
+[experts.demo.skills."@perstack/base"]
+type = "mcpStdioSkill"
+pick = ["readTextFile"]
+"""
+OPENAI = 'model = "smollm2"\nmaxRetries = 1\n[provider]\nproviderName = "openai"\n[models."smollm2"]\nmaxOutput = 120\n'
+
+
+def test_a_whole_run_reads_a_file_by_a_real_call_and_says_what_is_in_it(address: str, tmp_path: Path) -> None:
+    project = Project(tmp_path, READER, provider=OPENAI)
+    files = {"garden.txt": "Plant 7 roses", "city.txt": "blue-4471", "name.txt": "green-8812"}
+    for name, content in files.items():
+        (project.workspace / name).write_text(content, encoding="utf-8")
+    earlier: tuple[str, ...] = ()
+    for name in ("garden.txt", "city.txt"):  # a model this small needs to be shown
+        shown = [Turn(calls=[Call("readTextFile", {"path": name})]), Turn(text=f"It says: {files[name]}")]
+        with ModelServer(shown) as teacher:
+            taught = project.run("demo", f"Read {name}.", *earlier, server=teacher)
+        assert taught.exit_code == 0
+        earlier = ("--continue-job", taught.job_id)
+    result = project.run("demo", "Read name.txt.", *earlier, env={"OPENAI_BASE_URL": f"{address}/v1"}, timeout=200)
+    assert result.exit_code == 0, result.of("stopRunByError")
+    assert files["name.txt"] in result.tool_results["readTextFile"]
+    assert files["name.txt"] in result.answer
+    assert result.one("completeRun")["checkpoint"]["usage"]["outputTokens"] > 5
