@@ -79,8 +79,8 @@ digit first
 :31: experts.a.skills.process.requiredEnv[3].name: 'PATH' is a protected name: it decides which programs and modules \
 are found
 :33: experts.a.skills.process.allowedDomains[1]: 'https://x.example' has a scheme; write the host name alone
-:33: experts.a.skills.process.allowedDomains[2]: 'com' is a suffix under which anyone can register, not a host; name \
-the host in full
+:33: experts.a.skills.process.allowedDomains[2]: 'com' is a suffix under which anyone can register; name the \
+host in full
 :35: experts.a.skills.process.limits.memory: '2GB' is not a size: write a number with MiB or GiB, such as '512MiB'
 :36: experts.a.skills.process.limits.pids: must be at least 1
 :39: experts.a.skills.remote.endpoint: 'https://10.0.0.1/sse' names an address that is not public: private
