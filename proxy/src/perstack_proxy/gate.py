@@ -6,6 +6,7 @@ its handshake; whoever reads the control channel calls `switch` and `stop`.
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import os
 import socket
@@ -13,7 +14,7 @@ import struct
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from time import monotonic
+from time import monotonic, sleep
 
 from perstack_proxy.audit import Audit, AuditLost
 from perstack_proxy.budgets import BudgetSpent
@@ -30,6 +31,7 @@ PEER = "peer"
 _BACKLOG = 128
 #: For handshakes that are under way when the gate stops. A host that does not answer must not hold it up.
 _ENDING_SECONDS = 1.0
+_CHECK_SECONDS = 0.005
 #: Enough for a handshake's few frames; the default of 8 MiB is reserved for each thread.
 _STACK_BYTES = 256 * 1024
 
@@ -52,7 +54,7 @@ class Gate:
         self._rules: dict[Tunnel, tuple[Skill, str]] = {}
         self._skills: dict[str, Skill] = {}
         self._sockets: dict[str, socket.socket] = {}
-        self._handshakes: dict[threading.Thread, socket.socket] = {}
+        self._handshakes: set[socket.socket] = set()
         try:
             for at, listener in enumerate(listeners):
                 skill = Skill(listener.rules, audit=audit, dialer=dialer(at))
@@ -135,23 +137,24 @@ class Gate:
                 client.send(response(denied, Request()))
             skill.record_deny(Request(), denied.verdict)
             return
-        thread = threading.Thread(target=self._serve, args=(client, skill), daemon=True)
-        self._handshakes[thread] = client
-        thread.start()
+        self._handshakes.add(client)
+        # Thread.start() waits until the thread runs, and everything on this thread waits with it.
+        _thread.start_new_thread(self._serve, (client, skill))
 
     def _serve(self, client: socket.socket, skill: Skill) -> None:
         try:
             serve(client, skill, self._carrier(skill))
         finally:
-            del self._handshakes[threading.current_thread()]
+            self._handshakes.discard(client)
 
     def _end_handshakes(self) -> None:
         """Whoever still waits for a client is told that it left, so that each opened tunnel has its last line."""
         deadline = monotonic() + _ENDING_SECONDS
-        for thread, client in list(self._handshakes.items()):
+        for client in list(self._handshakes):
             with contextlib.suppress(OSError):
                 client.shutdown(socket.SHUT_RDWR)
-            thread.join(max(0.0, deadline - monotonic()))
+        while self._handshakes and monotonic() < deadline:
+            sleep(_CHECK_SECONDS)
 
     def _carrier(self, skill: Skill) -> Callable[..., None]:
         def carry(
