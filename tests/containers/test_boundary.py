@@ -126,22 +126,8 @@ os.unlink("/tmp/fill")
 def test_AX6_a_full_temporary_directory_stops_at_its_size_and_the_engine_keeps_no_log(hostile, real) -> None:
     (written,) = hostile.ask(FILL)
     assert 200 <= written <= 256
-    with hostile.running():
-        container = hostile_container(hostile)
-        assert real.inspect(container)["HostConfig"]["LogConfig"]["Type"] == "none"
-
-
-def hostile_container(hostile) -> str:
-    from engines import eventually
-
-    def find() -> str | None:
-        for container in hostile.engine.containers():
-            state = hostile.engine.inspect(container)
-            if state["Config"]["Labels"].get("perstack.skill") == "probe" and state["State"]["Running"]:
-                return container
-        return None
-
-    return eventually(find, "the probe's container runs")
+    with hostile.running() as process:
+        assert real.inspect(hostile.container(process))["HostConfig"]["LogConfig"]["Type"] == "none"
 
 
 SEARCH = """
@@ -336,3 +322,13 @@ def test_T13_Q5_Q6_the_sandbox_is_the_default_and_a_missing_engine_is_never_repl
     assert marker.exists(), "the control: with the engine the same command runs"
     assert allowed.one("initializeRuntime")["runtime"] == "docker"
     assert Path(hostile.workspace).is_dir()
+
+
+def test_C1_a_skill_that_wants_a_network_is_refused_before_anything_starts(hostile, real) -> None:
+    hostile.write(hostile.skill(extra='allowedDomains = ["api.example.com"]'))
+    refused = hostile.run(python("result = 1"))
+    assert refused.exit_code == 5
+    assert "allowedDomains" in refused.stderr
+    assert refused.of("dockerContainerStatus") == () or "probe" not in str(refused.of("dockerContainerStatus"))
+    hostile.write()
+    assert hostile.ask("result = 1") == [1], "the control: without the wish the skill runs"

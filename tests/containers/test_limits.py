@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from engines import answers, eventually, python
+from engines import answers, python
 from perstack.testing.model_server import Call
 
 pytestmark = pytest.mark.engine
@@ -25,12 +25,8 @@ def test_L1_AX7_memory_over_the_limit_ends_the_skill_and_nothing_else(hostile) -
 
 
 def test_L2_C7_the_limits_of_the_requirement_are_the_containers(hostile, real) -> None:
-    with hostile.running():
-        container = eventually(
-            lambda: next((name for name in real.containers() if real.inspect(name)["State"]["Running"]), None),
-            "it runs",
-        )
-        host = real.inspect(container)["HostConfig"]
+    with hostile.running() as process:
+        host = real.inspect(hostile.container(process))["HostConfig"]
     assert host["Memory"] == 2048 * MIB
     assert host["MemorySwap"] == 2048 * MIB
     assert host["MemoryReservation"] == 256 * MIB
@@ -111,9 +107,10 @@ def test_L4_AX7_a_fork_bomb_stops_at_the_limit_and_a_neighbour_still_answers(hos
     assert neighbour["pid"] > 1
 
 
-def test_AX5_a_flood_without_a_newline_is_dropped_and_the_run_goes_on(hostile) -> None:
-    flood = Call("raw", {"text": "x" * 65536, "times": 4096})
+def test_AX5_a_flood_of_what_is_no_message_is_dropped_and_the_run_goes_on(hostile) -> None:
+    flood = Call("raw", {"text": "x" * (MIB - 1) + "\n", "times": 64})
     result = hostile.run(flood, python("result = 'still here'"))
     assert result.exit_code == 0, result.stderr
-    assert "still here" not in str(result.of("skillViolation"))
+    assert answers(result)[1] == "still here"
+    assert result.of("skillViolation"), "the control: the flood arrived"
     assert len(result.stdout) < 10 * MIB

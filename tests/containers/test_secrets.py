@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from engines import answers, eventually, python
+from engines import answers, python
 from perstack.testing.model_server import Call
 from perstack.testing.project import MODEL_KEY
 
@@ -109,17 +109,8 @@ def test_AS6_AS7_AC11_no_secret_is_on_a_command_line_in_the_containers_configura
     hostile.env["WANTED"] = secret
     hostile.write(hostile.skill(extra='requiredEnv = ["WANTED"]'))
 
-    def ours() -> list[str]:
-        return [
-            name
-            for name in real.containers()
-            if real.inspect(name)["Config"]["Labels"].get("perstack.skill") == "probe"
-            and b"probe.py" in processes_of(real, name)
-        ]
-
     with hostile.running() as process:
-        (container,) = eventually(ours, "the probe runs")
-        state = real.inspect(container)
+        state = real.inspect(hostile.container(process))
         assert commands_and_environments(secret, but=process.pid) == []
         assert secret not in str(state)
         assert MODEL_KEY not in str(state)
@@ -136,13 +127,6 @@ def test_AS6_AS7_AC11_no_secret_is_on_a_command_line_in_the_containers_configura
         [real.name, "history", "--no-trunc", state["Image"]], capture_output=True, text=True, check=True
     )
     assert secret not in history.stdout
-
-
-def processes_of(real, container: str) -> bytes:
-    """The command lines of the container's processes."""
-    pid = real.inspect(container)["State"]["Pid"]
-    children = read(Path(f"/proc/{pid}/task/{pid}/children")).split()
-    return b" ".join(read(Path(f"/proc/{child.decode()}/cmdline")) for child in children)
 
 
 def read(path: Path) -> bytes:

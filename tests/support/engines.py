@@ -16,9 +16,10 @@ import pytest
 from perstack.testing import probe
 from perstack.testing.model_server import Call, ModelServer, Turn
 from perstack.testing.project import Project, RunResult
+from perstack_containers.context import sandbox_files
 from perstack_containers.http import call, containers
 from perstack_containers.image import Recipe
-from perstack_containers.labels import RUN
+from perstack_containers.labels import RUN, SKILL, SUPERVISOR
 from perstack_containers.place import NEVER_ROOT
 from repository import ROOT
 
@@ -37,9 +38,10 @@ class Engine:
     socket: str
     env: Mapping[str, str]
 
-    def containers(self) -> list[str]:
-        """Ids of every container that carries our label."""
-        return [name for name, _ in containers(self.socket, {RUN: ""})]
+    def containers(self, pid: int) -> list[str]:
+        """Ids of the containers of that perstack process, of which others on this machine may have more."""
+        found = containers(self.socket, {RUN: ""})
+        return [name for name, labels in found if labels.get(SUPERVISOR, "").split("/")[2:3] == [str(pid)]]
 
     def inspect(self, container: str) -> dict:
         return call(self.socket, "GET", f"/containers/{container}/json")
@@ -47,6 +49,7 @@ class Engine:
     @property
     def image(self) -> str:
         """The sandbox image of the tests' user; a run of perstack made it."""
+        sandbox_files.cache_clear()  # in a working tree they may have changed since
         return Recipe(uid=NEVER_ROOT, gid=NEVER_ROOT).tag
 
     def bare(self, source: str, *options: str, image: str | None = None) -> object:
@@ -128,6 +131,19 @@ class Box:
         self.write()
         return answers(result)[0]
 
+    def container(self, process: subprocess.Popen[str], skill: str = "probe") -> str:
+        """The container of a run's skill, once the skill itself runs in it."""
+
+        def find() -> str | None:
+            for name in self.engine.containers(process.pid):
+                state = self.engine.inspect(name)
+                first = state["State"].get("Pid")
+                if state["Config"]["Labels"].get(SKILL) == skill and first and children(first):
+                    return name
+            return None
+
+        return str(eventually(find, f"{skill} runs"))
+
     @contextmanager
     def running(self, *calls: Call) -> Iterator[subprocess.Popen[str]]:
         """A run whose first step hangs in a tool, so that it can be looked at from outside."""
@@ -150,6 +166,14 @@ def box(tmp_path: Path, name: str) -> Box:
     shutil.copy(probe.__file__, made.workspace / "probe.py")
     made.write()
     return made
+
+
+def children(pid: int) -> list[str]:
+    """The processes that a process has started, as this machine numbers them."""
+    try:
+        return Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    except OSError:
+        return []
 
 
 def python(source: str) -> Call:
