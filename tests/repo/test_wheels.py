@@ -149,4 +149,4 @@ def test_the_docker_runtime_installed_alone_runs_an_expert_in_a_sandbox(wheels, 
         done = call(*run, cwd=tmp_path, env=env)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "workspace" / "note.txt").read_text() == canary
-    assert "perstack\\n" in done.stdout, "the user inside"
+    assert "perstack\\\\n" in done.stdout, "the user inside"
