@@ -32,8 +32,6 @@ OVER_STDIO = ["initialize", "tools_call", "elicitation-sep1034-client-defaults"]
 
 pytestmark = [
     pytest.mark.interop,
-    pytest.mark.skipif(not (SERVERS / "stamp").exists(), reason="scripts/test-servers has not been run"),
-    pytest.mark.skipif(not NODE.exists(), reason="the suite needs Node 22, which scripts/test-servers has for Linux"),
     pytest.mark.xdist_group("conformance"),
 ]
 

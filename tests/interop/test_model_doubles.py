@@ -21,10 +21,7 @@ LLMOCK = SERVERS / "llmock" / "bin" / "python"
 SECONDS = 20.0
 URL = re.compile(r"http://127\.0\.0\.1:\d+")
 
-pytestmark = [
-    pytest.mark.interop,
-    pytest.mark.skipif(not (AIMOCK.exists() and LLMOCK.exists()), reason="scripts/test-servers has not been run"),
-]
+pytestmark = pytest.mark.interop
 
 
 @dataclass(frozen=True, kw_only=True)

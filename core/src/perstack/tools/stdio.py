@@ -72,6 +72,8 @@ class StdioSession:
         self._workspace = request.workspace
         self._notice: Callable[[str], None] = request.notice
         self._changed = anyio.Event()
+        self._outdated = False
+        self._relisted = anyio.Event()
         self._calls = 0
         self._answers = Answers(request)
         self.connection = Connection(
@@ -107,6 +109,7 @@ class StdioSession:
 
     async def call(self, name: str, args: JsonObject, *, timeout: float) -> CallOutcome:
         """Call a tool by the server's own name for it."""
+        await self._settled(name, timeout)
         self._calls += 1
         params: Params = {"name": name, "arguments": args, "_meta": {"progressToken": self._calls}}
         try:
@@ -119,6 +122,25 @@ class StdioSession:
             raise ToolError(f"Skill {self._skill!r} refused the call: {error} (code {error.code}).") from None
         return to_outcome(result)
 
+    async def _settled(self, name: str, timeout: float) -> None:
+        """The tool is the one that the caller saw.
+
+        A list that is being read again is awaited, so that a change which the server has announced holds for the very
+        next call.
+
+        Raises:
+            ToolError: It changed, or the list did not arrive.
+        """
+        seen = self._named(name)
+        with anyio.move_on_after(timeout) as waiting:
+            while self._outdated:
+                await self._relisted.wait()
+        if waiting.cancelled_caught or self._named(name) != seen:
+            raise ToolError(f"Skill {self._skill!r} changed or withdrew {name!r} since the run began.")
+
+    def _named(self, name: str) -> SkillTool | None:
+        return next((tool for tool in self.tools if tool.name == name), None)
+
     async def relist(self) -> None:
         """Read the tool list again whenever the server says that it changed."""
         for _ in range(MAX_RELISTINGS):
@@ -127,9 +149,13 @@ class StdioSession:
             try:
                 self.tools = await self._listed(HANDSHAKE_SECONDS)
             except (TimeoutError, ToolError, Refused, ListingError) as error:
+                self.tools = ()  # nobody knows what it offers now
                 self.connection.violation(f"its changed tool list could not be read: {error}")
             else:
                 self._notice("the server changed its list of tools")
+            self._outdated = self._changed.is_set()
+            self._relisted.set()
+            self._relisted = anyio.Event()
 
     async def _listed(self, timeout: float) -> tuple[SkillTool, ...]:
         async def page_at(cursor: str | None) -> Params:
@@ -149,6 +175,7 @@ class StdioSession:
 
     def _hear(self, method: str, params: Params) -> None:
         if method == "notifications/tools/list_changed":
+            self._outdated = True
             self._changed.set()
         elif method == "notifications/message":
             level, data = params.get("level"), params.get("data")
