@@ -1,4 +1,4 @@
-"""Tests against programs of others, which `make test` puts into place. Without them these tests fail: none is skipped."""
+"""Tests against programs of others, which `make test` puts into place. Without them these tests fail."""
 
 from __future__ import annotations
 
