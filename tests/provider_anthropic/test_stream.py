@@ -6,6 +6,7 @@ import pytest
 from model_events import told
 from perstack.errors import ProviderError
 from perstack.messages import Usage
+from perstack.model_http import MOST_CALLS
 from perstack.protocols import Finish, ReasoningDelta, ReasoningEnd, StreamPart, TextDelta, ToolCallRequest
 from perstack_provider_anthropic.stream import MessagesAnswer
 
@@ -140,6 +141,6 @@ def test_calls_without_end_are_refused() -> None:
     def calls(count: int) -> list[dict]:
         return [e for n in range(count) for e in (begin(n, type="tool_use", id=f"c{n}", name="x", input={}), end(n))]
 
-    assert len(read(*calls(128), stop("tool_use"))) == 129
-    with pytest.raises(ProviderError, match="128 tool calls"):
-        read(*calls(129), stop("tool_use"))
+    assert len(read(*calls(MOST_CALLS), stop("tool_use"))) == MOST_CALLS + 1
+    with pytest.raises(ProviderError, match=f"{MOST_CALLS} tool calls"):
+        read(*calls(MOST_CALLS + 1), stop("tool_use"))

@@ -6,6 +6,7 @@ import pytest
 from model_events import told
 from perstack.errors import ProviderError
 from perstack.messages import Usage
+from perstack.model_http import MOST_CALLS
 from perstack.protocols import Finish, ReasoningDelta, ReasoningEnd, StreamPart, TextDelta, ToolCallRequest
 from perstack_provider_openai.chat_stream import ChatAnswer
 
@@ -108,7 +109,7 @@ def test_what_is_no_chunk_is_an_error(data: str) -> None:
 
 
 def test_calls_without_end_are_refused() -> None:
-    many = [{"index": n, "id": f"c{n}", "function": {"name": "x", "arguments": ""}} for n in range(129)]
-    assert len(calls(read(delta(tool_calls=many[:128]), delta(finish="tool_calls")))) == 128
-    with pytest.raises(ProviderError, match="128 tool calls"):
+    many = [{"index": n, "id": f"c{n}", "function": {"name": "x", "arguments": ""}} for n in range(MOST_CALLS + 1)]
+    assert len(calls(read(delta(tool_calls=many[:-1]), delta(finish="tool_calls")))) == MOST_CALLS
+    with pytest.raises(ProviderError, match=f"{MOST_CALLS} tool calls"):
         read(delta(tool_calls=many), delta(finish="tool_calls"))

@@ -12,6 +12,7 @@ from perstack.launch.models import chosen_models
 from perstack.launch.request import RunRequest
 from perstack.paths import cache_dir
 from perstack.policy.decide import Decision, decide, secret_values
+from perstack.policy.env import env_values
 from perstack.policy.provider_tools import ProviderTools, provider_tools
 from perstack.policy.validate import DEFAULT_PROVIDER
 from perstack.redaction import Redactor
@@ -70,6 +71,8 @@ def make_plan(request: RunRequest, loaded: Loaded, registry: Registry) -> RunPla
         workspace=request.workspace,
         extra_env=request.extra_env,
     )
+    for policy in decision.experts[request.expert].skills:
+        env_values(policy, loaded.host_env)  # a missing value is said before there is a job
     secret_env = {name: context.env[name] for name in provider.secret_env if name in context.env}
     proxy = {f"proxy password {n}": one for n, one in enumerate(context.proxy.secrets)} if context.proxy else {}
     secrets = secret_values(decision, loaded.host_env, {**secret_env, **_header_secrets(context), **proxy})

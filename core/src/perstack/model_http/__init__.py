@@ -6,7 +6,7 @@ server-sent events. Nothing here tries again: the engine does, once, with the wh
 
 from __future__ import annotations
 
-from perstack.model_http.calls import ToolCalls
+from perstack.model_http.calls import MOST_CALLS, ToolCalls
 from perstack.model_http.client import Authorise, ModelClient, Timeouts
 from perstack.model_http.encoding import Encodings
 from perstack.model_http.failures import cut_off, malformed, reported
@@ -17,6 +17,7 @@ from perstack.model_http.proxy import proxy_of
 from perstack.model_http.settings import base_url, header_settings, secret, text_setting
 
 __all__ = [
+    "MOST_CALLS",
     "Answer",
     "Authorise",
     "Encodings",

@@ -10,6 +10,9 @@ from perstack.ids import new_id
 from perstack.messages import JsonObject
 from perstack.protocols import ToolCallRequest
 
+MOST_CALLS = 1024
+"""Tool calls of one answer. Formats allow 128 functions at most; a thousand calls are more than any model makes."""
+
 
 class ToolCalls:
     """Makes the tool calls of one answer; no two have the same id, so that each result finds its call."""

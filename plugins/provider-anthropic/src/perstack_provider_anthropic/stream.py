@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 from perstack.messages import FinishReason, JsonObject, Usage
-from perstack.model_http import Event, ToolCalls, cut_off, malformed, reported
+from perstack.model_http import MOST_CALLS, Event, ToolCalls, cut_off, malformed, reported
 from perstack.protocols import Finish, ReasoningDelta, ReasoningEnd, StreamPart, TextDelta
 
 from perstack_provider_anthropic.signatures import REDACTED, THINKING
@@ -20,8 +20,6 @@ FINISH: dict[str, FinishReason] = {
     "model_context_window_exceeded": "length",
     "refusal": "refusal",
 }
-MOST_CALLS = 128
-"""Tool calls of one answer; no model makes as many."""
 
 
 class _OutputDetails(msgspec.Struct, frozen=True):

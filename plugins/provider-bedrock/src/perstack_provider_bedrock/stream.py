@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 from perstack.messages import FinishReason, Usage
-from perstack.model_http import Event, ToolCalls, cut_off, malformed, reported
+from perstack.model_http import MOST_CALLS, Event, ToolCalls, cut_off, malformed, reported
 from perstack.protocols import Finish, ReasoningDelta, ReasoningEnd, StreamPart, TextDelta
 
 from perstack_provider_bedrock.framing import EXCEPTION
@@ -30,8 +30,6 @@ EXCEPTIONS = {
     "validationException": 400,
 }
 """The statuses that AWS gives these where they come in place of an answer."""
-MOST_CALLS = 128
-"""Tool calls of one answer; no model makes as many."""
 
 
 class _ToolUse(msgspec.Struct, frozen=True, rename="camel"):

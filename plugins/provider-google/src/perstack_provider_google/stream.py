@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 from perstack.messages import FinishReason, Usage
-from perstack.model_http import Event, ToolCalls, cut_off, malformed, reported
+from perstack.model_http import MOST_CALLS, Event, ToolCalls, cut_off, malformed, reported
 from perstack.protocols import Finish, ReasoningDelta, ReasoningEnd, StreamPart, TextDelta, ToolCallRequest
 
 from perstack_provider_google.request import SIGNATURE
@@ -16,8 +16,6 @@ REFUSALS = frozenset(
 )
 STOPS = frozenset({"STOP", "FUNCTION_CALL"})
 """The vendor's word whatever stands in the answer, and that of other servers for calls."""
-MOST_CALLS = 128
-"""Tool calls of one answer; the format allows 128 functions."""
 
 
 class _FunctionCall(msgspec.Struct, frozen=True):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 from perstack.messages import FinishReason, Usage
-from perstack.model_http import Event, ToolCalls, cut_off, malformed, reported
+from perstack.model_http import MOST_CALLS, Event, ToolCalls, cut_off, malformed, reported
 from perstack.protocols import Finish, ReasoningDelta, ReasoningEnd, StreamPart, TextDelta
 
 FINISH: dict[str, FinishReason] = {
@@ -20,8 +20,6 @@ FINISH: dict[str, FinishReason] = {
 }
 DONE = "[DONE]"
 STATUS = re.compile("[1-5][0-9][0-9]")
-MOST_CALLS = 128
-"""Tool calls of one answer; the format allows 128 tools."""
 
 
 class _Function(msgspec.Struct, frozen=True):

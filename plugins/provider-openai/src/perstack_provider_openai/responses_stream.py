@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import msgspec
 from perstack.errors import ProviderError
 from perstack.messages import FinishReason, JsonValue, Usage
-from perstack.model_http import Event, ToolCalls, cut_off, malformed, reported
+from perstack.model_http import MOST_CALLS, Event, ToolCalls, cut_off, malformed, reported
 from perstack.protocols import Finish, ReasoningDelta, ReasoningEnd, StreamPart, TextDelta
 
 from perstack_provider_openai.responses_request import REASONING
@@ -16,8 +16,6 @@ ENDS = frozenset({"response.completed", "response.incomplete", "response.failed"
 TEXTS = frozenset({"response.output_text.delta", "response.refusal.delta"})
 THOUGHTS = frozenset({"response.reasoning_summary_text.delta", "response.reasoning_text.delta"})
 CUT: dict[str, FinishReason] = {"max_output_tokens": "length", "content_filter": "refusal"}
-MOST_CALLS = 128
-"""Tool calls of one answer; the format allows 128 tools."""
 
 
 class _Item(msgspec.Struct, frozen=True):
