@@ -17,7 +17,7 @@ from perstack.testing import probe
 from perstack.testing.model_server import Call, ModelServer, Turn
 from perstack.testing.project import Project, RunResult
 from perstack_containers.context import sandbox_files
-from perstack_containers.http import call, containers
+from perstack_containers.http import EngineFailure, call, containers
 from perstack_containers.image import Recipe
 from perstack_containers.labels import RUN, SKILL, SUPERVISOR
 from perstack_containers.place import NEVER_ROOT
@@ -136,7 +136,10 @@ class Box:
 
         def find() -> str | None:
             for name in self.engine.containers(process.pid):
-                state = self.engine.inspect(name)
+                try:
+                    state = self.engine.inspect(name)
+                except EngineFailure:  # gone since it was listed
+                    continue
                 first = state["State"].get("Pid")
                 if state["Config"]["Labels"].get(SKILL) == skill and first and children(first):
                     return name
