@@ -170,3 +170,14 @@ class ToolResult(Wire, frozen=True, kw_only=True):
 def text_of(parts: tuple[object, ...]) -> str:
     """The texts among `parts`, joined by newlines; empty when there are none."""
     return "\n".join(part.text for part in parts if isinstance(part, TextPart))
+
+
+def text_result(call: ToolCall, text: str, *, is_error: bool = False) -> ToolResult:
+    """The answer to `call` in words."""
+    return ToolResult(
+        id=call.id,
+        skill_name=call.skill_name,
+        tool_name=call.tool_name,
+        result=(TextPart(text=text),),
+        is_error=is_error,
+    )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from perstack.engine.generation import Generation
-from perstack.messages import TextPart, ToolCall, ToolResult, text_of
+from perstack.messages import ToolCall, ToolResult, text_of
 
 if TYPE_CHECKING:
     from perstack.engine.context import Tools
@@ -69,11 +69,6 @@ def sort_calls(calls: tuple[ToolCall, ...], tools: Tools) -> SortedCalls:
         interactive=tuple(sorted_calls["interactive"]),
         completion=tuple(sorted_calls["completion"]),
     )
-
-
-def answered(call: ToolCall, answer: str) -> ToolResult:
-    """A person's answer to an interactive call."""
-    return ToolResult(id=call.id, skill_name=call.skill_name, tool_name=call.tool_name, result=(TextPart(text=answer),))
 
 
 def completes(result: ToolResult) -> bool:

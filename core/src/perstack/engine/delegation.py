@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from perstack.engine.state import RunState
-from perstack.messages import TextPart, ToolCall, ToolResult
+from perstack.messages import ToolCall, ToolResult, text_result
 
 MAX_DEPTH = 8
 """Delegates below delegates. Deeper chains have always been loops."""
@@ -40,7 +40,7 @@ def refusal(call: ToolCall, *, key: str, ancestors: Sequence[str]) -> str | None
 def delegate_result(call: ToolCall, child: RunState) -> ToolResult:
     """What the parent learns: the child's answer, or that and why it failed. A failure is the parent's to handle."""
     if child.status == "completed":
-        return _result(call, child.answer or "The delegate finished without an answer.", is_error=False)
+        return text_result(call, child.answer or "The delegate finished without an answer.")
     reason = {
         "stoppedByExceededMaxSteps": "the job's steps are used up",
         "stoppedByBudget": "the job's budget is used up",
@@ -50,19 +50,9 @@ def delegate_result(call: ToolCall, child: RunState) -> ToolResult:
     if child.error is not None:
         reason = f"{child.error.name}: {child.error.message}"
     partial = f"\nIts last words: {child.last_text}" if child.last_text else ""
-    return _result(call, f"The delegate {child.expert.key!r} stopped: {reason}.{partial}", is_error=True)
+    return text_result(call, f"The delegate {child.expert.key!r} stopped: {reason}.{partial}", is_error=True)
 
 
 def error_result(call: ToolCall, message: str) -> ToolResult:
     """A failed call, in words for the model."""
-    return _result(call, message, is_error=True)
-
-
-def _result(call: ToolCall, text: str, *, is_error: bool) -> ToolResult:
-    return ToolResult(
-        id=call.id,
-        skill_name=call.skill_name,
-        tool_name=call.tool_name,
-        result=(TextPart(text=text),),
-        is_error=is_error,
-    )
+    return text_result(call, message, is_error=True)

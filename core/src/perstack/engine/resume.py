@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import msgspec
 
-from perstack.engine.calls import BASE_SKILL, answered
+from perstack.engine.calls import BASE_SKILL
 from perstack.engine.state import JobState, RunState
 from perstack.errors import JobNotFound, UsageError
 from perstack.events import JournalEvent, StartRun
-from perstack.messages import ToolCall, ToolResult
+from perstack.messages import ToolCall, ToolResult, text_result
 from perstack.protocols import Record
 
 
@@ -91,7 +91,7 @@ def parse_answer(text: str, run: RunState) -> ToolResult:
     if call is None:
         names = ", ".join(each.id for each in pending)
         raise UsageError(f"No pending tool call has the id {call_id!r}.", hint=f"Pending: {names}")
-    return answered(call, answer)
+    return text_result(call, answer)
 
 
 def _addressed(text: str) -> tuple[str | None, str]:

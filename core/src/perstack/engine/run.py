@@ -39,7 +39,7 @@ from perstack.events import (
     StopRunByExceededMaxSteps,
     StopRunByInteractiveTool,
 )
-from perstack.messages import NO_USAGE, ToolCall, ToolResult
+from perstack.messages import NO_USAGE, ToolCall, ToolResult, text_result
 
 Delegate = Callable[[ToolCall], Awaitable[ToolResult]]
 """Runs the delegate that a call asks for, to its end; never raises but for cancellation and a broken journal."""
@@ -240,7 +240,7 @@ class Run:
             if answer is None:
                 self._record(StopRunByInteractiveTool(**self._stamp(), **self._ending("stoppedByInteractiveTool")))
                 return False
-            self._log.finish(call_rules.answered(call, answer))
+            self._log.finish(text_result(call, answer))
         return True
 
     def _out_of_budget(self) -> bool:

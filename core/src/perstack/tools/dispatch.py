@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec.structs import replace
 
 from perstack.errors import PerstackError, ToolError
-from perstack.messages import ContentPart, TextPart, ToolResult
+from perstack.messages import ContentPart, TextPart, ToolResult, text_result
 from perstack.specs import ToolView
 from perstack.tools.arguments import argument_problems, output_problems
 from perstack.tools.names import visible
@@ -87,13 +87,15 @@ class Dispatcher:
         try:
             tool = self._toolbox.find(call.tool_name)
             if tool is None:
-                return _failed(call, self._unknown(call.tool_name))
+                return text_result(call, self._unknown(call.tool_name), is_error=True)
             problems = argument_problems(call.args, tool.source.input_schema)
             if problems:
-                return _failed(call, f"The arguments do not fit {call.tool_name!r}: {'; '.join(problems)}.")
+                return text_result(
+                    call, f"The arguments do not fit {call.tool_name!r}: {'; '.join(problems)}.", is_error=True
+                )
             return await self._review(call, tool)
         except Exception as error:  # noqa: BLE001 - a check that fails is a denial
-            return _failed(call, f"Not executed: checking the call failed ({_told(error)}).")
+            return text_result(call, f"Not executed: checking the call failed ({_told(error)}).", is_error=True)
 
     async def call(self, call: ToolCall) -> ToolResult:
         """The result of a call to a skill, whatever happens; only cancellation escapes."""
@@ -104,7 +106,7 @@ class Dispatcher:
             result = await self._through(self._layers, call)(call)
             return self._finished(call, result)
         except Exception as error:  # noqa: BLE001 - one broken call must not end the run
-            return self._finished(call, _failed(call, _told(error)))
+            return self._finished(call, text_result(call, _told(error), is_error=True))
 
     async def _review(self, call: ToolCall, tool: Tool) -> ToolResult | None:
         view = ToolView(
@@ -119,7 +121,7 @@ class Dispatcher:
             self._context.reviewed(call, verdict)
         if verdict.decision == "allow":
             return None
-        return _failed(call, f"Not executed: denied by {verdict.by}: {verdict.reason}")
+        return text_result(call, f"Not executed: denied by {verdict.by}: {verdict.reason}", is_error=True)
 
     def _through(self, layers: list[MiddlewareSpec], admitted: ToolCall) -> NextCall:
         """The way through `layers` to the skill, outermost first."""
@@ -155,7 +157,7 @@ class Dispatcher:
         try:
             outcome = await session.call(tool.original, call.args, timeout=call_seconds(tool, call.args, least=seconds))
         except ToolError as error:  # its words may be the server's
-            return replace(_failed(call, str(error)), untrusted=True)
+            return replace(text_result(call, str(error), is_error=True), untrusted=True)
         if problems := output_problems(tool.source, outcome):
             raise ToolError(f"Skill {tool.skill!r} broke its own output schema: {problems}.")
         return ToolResult(
@@ -197,16 +199,6 @@ def call_seconds(tool: Tool, args: JsonObject, *, least: float) -> float:
     if (tool.skill, tool.original) != EXEC or isinstance(asked, bool) or not isinstance(asked, int | float):
         return least
     return max(least, asked / 1000 + EXEC_MARGIN_SECONDS)
-
-
-def _failed(call: ToolCall, message: str) -> ToolResult:
-    return ToolResult(
-        id=call.id,
-        skill_name=call.skill_name,
-        tool_name=call.tool_name,
-        result=(TextPart(text=message),),
-        is_error=True,
-    )
 
 
 def _told(error: Exception) -> str:
