@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from memory import PEAK
+from memory import perstack_output_and_peak
 from perstack.cli.main import main
 from perstack.journal.files import FileStore
 from sample_jobs import delegating_job, plain_job, write
@@ -294,17 +294,6 @@ def test_following_shows_events_as_they_are_written_and_ends_with_the_job(store)
 
 def test_W_45_a_long_log_is_shown_without_holding_it_in_memory(store):
     write(store, "job1", plain_job(steps=3000))
-    measure = (
-        f"{PEAK}\nimport sys; from perstack.cli.main import main; code = main(['log', '--json', '--take', '0']);"
-        "print(peak_kib(), file=sys.stderr); sys.exit(code)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", measure],
-        capture_output=True,
-        env={**os.environ, "PERSTACK_STATE_DIR": str(store.state_dir)},
-        timeout=120,
-        check=True,
-    )
-    assert len(json.loads(done.stdout)["events"]) == 12_005
-    kilobytes = int(done.stderr)
+    output, kilobytes = perstack_output_and_peak("log", "--json", "--take", "0", state_dir=store.state_dir)
+    assert len(json.loads(output)["events"]) == 12_005
     assert kilobytes < 80_000

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
-from memory import PEAK
+from memory import perstack_output_and_peak
 from perstack.cli.main import main
 from perstack.events import Event
 from perstack.journal.files import FileStore
@@ -155,16 +152,6 @@ def priced(event: Event) -> Event:
 def test_W_45_a_long_job_is_exported_without_holding_it_in_memory(store):
     write(store, "job1", plain_job(steps=3000))
     for form in ("json", "markdown"):
-        measure = (
-            f"{PEAK}\nimport sys; from perstack.cli.main import main; code = main(['log', '--export', '{form}']);"
-            "print(peak_kib(), file=sys.stderr); sys.exit(code)"
-        )
-        done = subprocess.run(
-            [sys.executable, "-c", measure],
-            capture_output=True,
-            env={**os.environ, "PERSTACK_STATE_DIR": str(store.state_dir)},
-            timeout=120,
-            check=True,
-        )
-        assert len(done.stdout) > 500_000
-        assert int(done.stderr) < 80_000
+        output, kilobytes = perstack_output_and_peak("log", "--export", form, state_dir=store.state_dir)
+        assert len(output) > 500_000
+        assert kilobytes < 80_000
