@@ -19,6 +19,7 @@ pytestmark = pytest.mark.engine
 
 GONE_SECONDS = 10.0
 MOMENTS = 10
+ATTEMPTS = 10
 
 
 def left_over(project, real, pid: int, runs: set[str]) -> list[str]:
@@ -126,11 +127,14 @@ def test_AH2_gc_removes_what_a_killed_run_left_and_never_anything_else(hostile, 
         )  # fmt: skip
         return done.stdout.split()[-1]
 
-    ours = make(*flags)
     others = [make(), make(*(f"--label={name}={value}" for name, value in foreign.items()))]
     try:
-        done = hostile.project.perstack("gc", "--runtime", real.name, env=hostile.all_env)
-        assert done.exit_code == 0, done.stderr
+        for _ in range(ATTEMPTS):  # a run that starts at this moment on the same engine may be the one that removes it
+            ours = make(*flags)
+            done = hostile.project.perstack("gc", "--runtime", real.name, env=hostile.all_env)
+            assert done.exit_code == 0, done.stderr
+            if ours[:12] in done.stdout:
+                break
         assert ours[:12] in done.stdout
         with pytest.raises(EngineFailure):
             real.inspect(ours)
