@@ -8,8 +8,9 @@ import sys
 import pytest
 from perstack.errors import ConfigError, ControlsMissing, ExitCode, PolicyError
 from perstack.policy.decide import closure
-from perstack.skill_policy import CONTROLS, MIB
+from perstack.skill_policy import CONTROLS
 from perstack.specs import EgressRule
+from perstack_proxy.limits import MIB
 from projects import EVERYTHING, EXPERT, LOCAL, decision, load, plugin, plugins, runtime, skill, skill_table
 
 TEAM = """

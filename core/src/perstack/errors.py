@@ -16,8 +16,7 @@
     ├── PolicyError               5   refused: what was asked is not allowed
     │   └── ControlsMissing       5   a runtime cannot enforce what the run requires
     ├── SandboxError              2   the boundary failed, which is never a command's result
-    │   ├── SandboxUnavailable    2
-    │   └── SandboxTimeout        2   also a TimeoutError
+    │   └── SandboxUnavailable    2
     ├── SkillError                2   a skill did not start or broke its protocol
     ├── ToolError                 2   one call failed; the model sees the message
     ├── OutputLost                2   standard output or standard error cannot be written
@@ -164,10 +163,6 @@ class SandboxError(PerstackError):
 
 class SandboxUnavailable(SandboxError):
     """A sandbox could not be opened, or is gone."""
-
-
-class SandboxTimeout(SandboxError, TimeoutError):
-    """A sandbox did not answer in time."""
 
 
 class SkillError(PerstackError):

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Literal, get_args
 
+from perstack_proxy.limits import MIB
+
 Control = Literal[
     "network",
     "filesystem",
@@ -30,8 +32,6 @@ CONTROLS: tuple[Control, ...] = get_args(Control)
 
 MountMode = Literal["rw", "ro", "overlay"]
 SkillKind = Literal["mcpStdioSkill", "mcpHttpSkill", "mcpSseSkill", "interactiveSkill"]
-
-MIB = 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

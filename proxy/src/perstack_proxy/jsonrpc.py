@@ -17,7 +17,6 @@ PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
 METHOD_NOT_FOUND = -32601
 INVALID_PARAMS = -32602
-INTERNAL_ERROR = -32603
 
 #: Integer ids beyond this lose digits in peers that read numbers as doubles.
 MAX_ID = 2**53

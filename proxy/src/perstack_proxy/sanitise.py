@@ -52,10 +52,15 @@ def sanitise_line(text: str, *, limit: int = DISPLAY_CHARACTERS) -> str:
     return sanitise(text, keep_newlines=False, limit=limit)
 
 
+def encodable(text: str) -> str:
+    """The text with ``?`` for each lone surrogate, which JSON can carry and UTF-8 cannot."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 def well_formed(value: object) -> object:
-    """The JSON `value` with ``?`` for each lone surrogate in its strings, which JSON can carry and UTF-8 cannot."""
+    """The JSON `value` with every string `encodable`."""
     if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode("utf-8")
+        return encodable(value)
     if isinstance(value, list):
         return [well_formed(item) for item in value]
     if isinstance(value, dict):

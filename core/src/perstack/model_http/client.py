@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
+from perstack_proxy.limits import MIB
 
 from perstack import __version__
 from perstack.errors import ProviderError
@@ -21,7 +22,6 @@ from perstack.specs import Proxy
 if TYPE_CHECKING:
     import httpx2
 
-MIB = 1024 * 1024
 EVENT_BYTES = 8 * MIB
 """Longest event: servers that do not stream arguments send a whole file to write in one."""
 ANSWER_CHARACTERS = 64 * MIB

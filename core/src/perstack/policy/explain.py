@@ -5,9 +5,11 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
+from perstack_proxy.limits import MIB
+
 from perstack.messages import JsonObject
 from perstack.policy.decide import Decision, ExpertPolicy
-from perstack.skill_policy import CONTROLS, MIB, EgressGrant, EnvGrant, Limits, Mount, SkillPolicy
+from perstack.skill_policy import CONTROLS, EgressGrant, EnvGrant, Limits, Mount, SkillPolicy
 
 
 def as_json(decision: Decision) -> JsonObject:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from perstack.skill_policy import MIB
+from perstack_proxy.limits import MIB
 
 if TYPE_CHECKING:
     from collections.abc import Collection

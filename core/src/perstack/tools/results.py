@@ -12,7 +12,7 @@ import json
 from typing import TYPE_CHECKING
 
 from perstack_proxy.limits import IMAGE_BYTES, PDF_BYTES
-from perstack_proxy.sanitise import sanitise_line
+from perstack_proxy.sanitise import encodable, sanitise_line
 
 from perstack.messages import ContentPart, FilePart, ImagePart, TextPart
 from perstack.protocols import CallOutcome
@@ -39,7 +39,7 @@ def to_outcome(result: Mapping[str, object]) -> CallOutcome:
         parts.append(TextPart(text="[the content was left out: it is not a list]"))
     structured = result.get("structuredContent")
     if structured is not None and not any(isinstance(part, TextPart) and part.text.strip() for part in parts):
-        parts.append(TextPart(text=clean(json.dumps(structured, ensure_ascii=False))))
+        parts.append(TextPart(text=encodable(json.dumps(structured, ensure_ascii=False))))
     parts = [part for part in parts if not (isinstance(part, TextPart) and not part.text)]
     return CallOutcome(
         contents=tuple(parts),
@@ -75,11 +75,6 @@ def shortened(text: str, limit: int) -> str:
     return text[:head] + marker + (text[-tail:] if tail else "")
 
 
-def clean(text: str) -> str:
-    """`text` without halves of characters, which JSON can carry and UTF-8 cannot."""
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
 def _part(entry: object) -> ContentPart:
     if not isinstance(entry, dict):
         return _left_out("content", "it is not an object")
@@ -88,7 +83,7 @@ def _part(entry: object) -> ContentPart:
         return _left_out("content", "it has no type")
     if kind == "text":
         text = entry.get("text")
-        return TextPart(text=clean(text)) if isinstance(text, str) else _left_out("text", "it is not a string")
+        return TextPart(text=encodable(text)) if isinstance(text, str) else _left_out("text", "it is not a string")
     if kind in {"image", "audio"}:
         return _binary(kind, entry.get("data"), entry.get("mimeType"))
     if kind == "resource":
@@ -104,7 +99,7 @@ def _resource(resource: object) -> ContentPart:
         return _left_out("resource", "it is not an object")
     text, blob = resource.get("text"), resource.get("blob")
     if isinstance(text, str):
-        return TextPart(text=f"[resource {_word(resource.get('uri'))}]\n{clean(text)}")
+        return TextPart(text=f"[resource {_word(resource.get('uri'))}]\n{encodable(text)}")
     return _binary("resource", blob, resource.get("mimeType"))
 
 

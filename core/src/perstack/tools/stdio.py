@@ -182,9 +182,10 @@ class StdioSession:
             text = data if isinstance(data, str) else repr(data)
             self._notice(sanitise_line(f"{level}: {text}"))
         elif method == "notifications/progress":
-            message = params.get("message")
+            message, total = params.get("message"), params.get("total")
+            of = "" if total is None else f" of {total}"
             words = f": {message}" if isinstance(message, str) else ""
-            self._notice(sanitise_line(f"progress {params.get('progress')} of {params.get('total')}{words}"))
+            self._notice(sanitise_line(f"progress {params.get('progress')}{of}{words}"))
 
 
 async def _converse(connection: Connection, process: SandboxProcess) -> None:

@@ -59,9 +59,8 @@ MATCH_CHARACTERS = 500
 PATTERN_CHARACTERS = 1_000
 #: Most lines around a match.
 CONTEXT_LINES = 10
-#: Most edits in one call, and in one patch the lines that its report repeats of a file.
+#: Most edits in one call.
 EDITS = 200
-REPORT_LINES = 12
 
 #: Time that a command's tree has between SIGTERM and SIGKILL, in milliseconds.
 EXEC_GRACE_MS = 2_000

@@ -12,11 +12,11 @@ from typing import TypeAlias
 import anyio
 import httpx2
 from perstack_proxy.addresses import special_purpose
+from perstack_proxy.limits import MIB
 from perstack_proxy.sanitise import sanitise_line
 
 from perstack.protocols import Access
 
-MIB = 1024 * 1024
 ANSWER_BYTES = 48 * MIB
 """Of an answer in one piece: the largest PDF in base64 and its envelope, as over stdio."""
 RESOLVE_SECONDS = 10.0
