@@ -120,6 +120,14 @@ def test_AC10_another_command_for_the_base_tools_is_a_finding(tmp_path) -> None:
     assert left(tmp_path, bundled) == []
 
 
+def test_AF9_files_that_a_project_opens_to_the_base_tools_are_findings(tmp_path) -> None:
+    base = skill_table('packageName = "@perstack/base"\n', skill='"@perstack/base"').replace('"server"', '"npx"')
+    assert left(tmp_path, base) == [], "the control"
+    opened = base + 'files = { writable = [".github/**"], readable = [".env"] }\n'
+    shown = [(found.code.code, found.message) for found in findings(tmp_path, opened) if not found.accepted]
+    assert shown == [("FIL001", "may change .github/**"), ("FIL002", "may read .env")]
+
+
 def test_T12_a_project_that_chooses_no_isolation_is_a_finding_and_a_user_who_does_is_none(tmp_path) -> None:
     assert left(tmp_path, 'runtime = "local"\n' + EXPERT) == [("RUN001", 1)]
     assert left(tmp_path, 'runtime = "local"\n' + EXPERT, overrides={"runtime": "local"}) == []

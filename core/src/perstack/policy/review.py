@@ -53,6 +53,8 @@ CODES: Mapping[str, Code] = {
         Code(code="ENV003", summary="nothing says what a variable is for"),
         Code(code="ENV004", summary="a skill gets the key of a model provider"),
         Code(code="ENV005", summary="a file holds variables", accept=False),
+        Code(code="FIL001", summary="a skill's tools may change files that steer other programs"),
+        Code(code="FIL002", summary="a skill's tools may read files for secrets"),
         Code(code="NET001", summary="a skill may reach a host", accept=False),
         Code(code="NET002", summary="a skill may reach every host below a name"),
         Code(code="NET003", summary="a wildcard covers hosts of unrelated parties"),
@@ -190,6 +192,7 @@ class _Case:
             place = _Place(self.loaded, expert.key, name)
             if isinstance(skill, StdioSkill):
                 yield from self._command(place, skill)
+                yield from _files(place, skill)
                 for position, entry in enumerate(skill.required_env):
                     yield from self._variable(place, entry, position)
             if isinstance(skill, RemoteSkill):
@@ -278,6 +281,13 @@ def _remote(place: _Place, skill: RemoteSkill) -> Iterator[Finding]:
     for name, template in skill.headers.items():
         for variable in headers.variables(template):
             yield place.finding("NET007", f"sends {variable} to {skill.endpoint} as {name}", "headers", name)
+
+
+def _files(place: _Place, skill: StdioSkill) -> Iterator[Finding]:
+    for position, pattern in enumerate(skill.files.writable):
+        yield place.finding("FIL001", f"may change {pattern}", "files", "writable", position)
+    for position, pattern in enumerate(skill.files.readable):
+        yield place.finding("FIL002", f"may read {pattern}", "files", "readable", position)
 
 
 def _words(place: _Place, tools: Sequence[SkillTool] | None) -> Iterator[Finding]:
