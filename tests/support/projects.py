@@ -8,9 +8,10 @@ from typing import NoReturn
 
 from perstack.config.loading import Loaded, load_project
 from perstack.messages import JsonValue
+from perstack.plugins.hooks import LoadedPlugin
 from perstack.plugins.implementations import Implementation
 from perstack.plugins.records import PluginRecord, Status
-from perstack.plugins.registry import LoadedPlugin, Registry
+from perstack.plugins.registry import Registry
 from perstack.policy.decide import Decision, decide
 from perstack.skill_policy import CONTROLS, Control, SkillPolicy
 from perstack.specs import RuntimeContext, RuntimeSpec

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from perstack.plugins.compatibility import CORE
 from perstack.plugins.discovery import Candidate, normalise
+from perstack.plugins.hooks import LoadedPlugin
 from perstack.plugins.records import Status
-from perstack.plugins.registry import LoadedPlugin
 from perstack.skill_policy import CONTROLS
 from perstack.specs import (
     EventSinkSpec,

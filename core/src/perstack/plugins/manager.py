@@ -14,9 +14,10 @@ import pluggy
 
 from perstack import __version__, hookspecs
 from perstack.plugins.discovery import Candidate, discover
+from perstack.plugins.hooks import LoadedPlugin
 from perstack.plugins.implementations import Implementation
 from perstack.plugins.records import BUILT_IN_PLUGIN, PluginRecord, PluginSelection, Status
-from perstack.plugins.registry import REGISTRATIONS, LoadedPlugin, Registry
+from perstack.plugins.registry import REGISTRATIONS, Registry
 from perstack.plugins.screening import screen
 
 _BUILT_IN = PluginRecord(
