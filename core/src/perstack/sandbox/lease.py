@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
     from anyio.streams.memory import MemoryObjectSendStream
 
-    from perstack.protocols import Complete, Elicit, Runtime, Sandbox, SandboxProcess, SkillSession
+    from perstack.protocols import Complete, Elicit, Runtime, Sandbox, SandboxProcess, SkillSession, SkillTool
     from perstack.sandbox.known_tools import KnownTools
     from perstack.skill_policy import SkillPolicy
     from perstack.specs import Notify, TransportSpec
@@ -111,22 +111,31 @@ async def open_skills(
     arrived, arrivals = anyio.create_memory_object_stream[_Opening](len(served))
     openings = [_Opening(policy=policy, env=env.get(policy.skill, {}), arrived=arrived) for policy in served]
     async with arrived, arrivals, background() as tasks:
-        awaited = [opening for opening in openings if not _is_lazy(opening, context, tasks)]
-        for opening in awaited:
-            tasks.start_soon(_hold, opening, context)
-        for _ in awaited:
+        starting = 0
+        for opening in openings:
+            tools = _known_tools(opening.policy, context)
+            if tools is None:
+                tasks.start_soon(_hold, opening, context)
+                starting += 1
+            else:
+                opening.skill = _not_started(opening, tools, context, tasks)
+        for _ in range(starting):
             first = await arrivals.receive()
             if first.failure is not None:
                 raise first.failure
         yield {opening.policy.skill: opening.skill for opening in openings if opening.skill is not None}
 
 
-def _is_lazy(opening: _Opening, context: LeaseContext, tasks: TaskGroup) -> bool:
-    """Whether the skill was connected without being started."""
+def _known_tools(policy: SkillPolicy, context: LeaseContext) -> Sequence[SkillTool] | None:
+    """The tools of a lazy skill that ran before; None for a skill that has to be started to tell them."""
+    return context.known.of(policy) if policy.lazy and context.known is not None else None
+
+
+def _not_started(
+    opening: _Opening, tools: Sequence[SkillTool], context: LeaseContext, tasks: TaskGroup
+) -> ConnectedSkill:
+    """The skill with tools that are known, which starts with its first call."""
     policy = opening.policy
-    tools = context.known.of(policy) if policy.lazy and context.known is not None else None
-    if tools is None:
-        return False
 
     async def start() -> SkillSession:
         late, arrivals = anyio.create_memory_object_stream[_Opening](1)
@@ -138,8 +147,7 @@ def _is_lazy(opening: _Opening, context: LeaseContext, tasks: TaskGroup) -> bool
             raise attempt.failure or SkillError(f"Skill {policy.skill!r} did not start.")
         return attempt.skill.session
 
-    opening.skill = ConnectedSkill(policy=policy, session=LazySession(policy.skill, tools, start))
-    return True
+    return ConnectedSkill(policy=policy, session=LazySession(policy.skill, tools, start))
 
 
 async def _hold(opening: _Opening, context: LeaseContext) -> None:
