@@ -20,7 +20,7 @@ def policy(skill: str, *domains: str) -> SkillPolicy:
 
 def test_the_gate_decides_what_core_decided():
     policies = [policy("web", "api.example.com", "*.example.org"), policy("files")]
-    (web,) = read_policy(gate_policy(policies, socket=lambda one: f"/run/{one.skill}.sock", uids={1000}))
+    (web,) = read_policy(gate_policy(policies, socket=lambda one: f"/run/{one.skill}.sock", uids={1000})).listeners
     assert (web.socket, web.uids) == ("/run/web.sock", frozenset({1000}))
     assert decide(web.rules, "api.example.com", 443).origin == "perstack.toml:7"
     denied = decide(web.rules, "evil.example.net", 443)
@@ -29,12 +29,20 @@ def test_the_gate_decides_what_core_decided():
 
 
 def test_a_run_without_domains_has_a_policy_without_sockets():
-    assert read_policy(gate_policy([policy("files")], socket=lambda _: "/run/x")) == ()
+    assert read_policy(gate_policy([policy("files")], socket=lambda _: "/run/x")).listeners == ()
+
+
+def test_a_parent_proxy_reaches_the_gate_in_the_policy_and_nowhere_else():
+    line = gate_policy([policy("web", "api.example.com")], socket=lambda _: "/run/w", parent="http://u:p@proxy:3128")
+    parent = read_policy(line).parent
+    assert (parent.host, parent.port, parent.user, parent.password) == ("proxy", 3128, "u", "p")
+    assert read_policy(gate_policy([], socket=lambda _: "/run/w")).parent is None
 
 
 def test_every_decision_of_the_gate_is_read_and_nothing_else():
     lines: list[bytes] = []
-    (listener,) = read_policy(gate_policy([policy("web", "api.example.com")], socket=lambda _: "/run/web.sock"))
+    line = gate_policy([policy("web", "api.example.com")], socket=lambda _: "/run/web.sock")
+    (listener,) = read_policy(line).listeners
     audit = Audit(lines.append)
     skill = Skill(listener.rules, audit=audit, dialer=None)
     audit.line("ready", skills=[])

@@ -12,7 +12,7 @@ from gates import squid_program
 from hypothesis import given
 from hypothesis import strategies as st
 from perstack_proxy.addresses import special_purpose
-from perstack_proxy.control import ControlError, Listener, read_policy
+from perstack_proxy.control import ControlError, Listener, Policy, read_policy
 from perstack_proxy.patterns import DomainPattern, PatternError, parse
 from perstack_proxy.rules import Rule, SkillRules
 from perstack_proxy.squid import SquidLine, read_log, special_addresses, squid_config
@@ -23,7 +23,7 @@ def listener(*patterns: str) -> Listener:
 
 
 def lines_of(*listeners: Listener) -> list[str]:
-    return squid_config(listeners).splitlines()
+    return squid_config(Policy(listeners)).splitlines()
 
 
 def test_each_skill_has_a_port_and_its_own_names():
@@ -82,14 +82,16 @@ def test_a_policy_with_a_hostile_domain_is_refused_or_becomes_one_entry(domain):
     skill = {"name": "n", "socket": "/tmp/n", "rules": [{"pattern": domain}]}
     line = json.dumps({"type": "policy", "version": 1, "skills": [skill]}).encode()
     with contextlib.suppress(ControlError):
-        entries = [line for line in lines_of(*read_policy(line)) if line.startswith(("acl exact0", "acl below0"))]
+        entries = [
+            line for line in lines_of(*read_policy(line).listeners) if line.startswith(("acl exact0", "acl below0"))
+        ]
         assert len(entries) == 1
 
 
 def test_a_pattern_that_was_not_parsed_is_refused_when_the_file_is_made():
     skill = SkillRules(name="n", rules=(Rule(DomainPattern("a.example.com\nhttp_access allow all")),))
     with pytest.raises(PatternError):
-        squid_config([Listener(skill, "/tmp/n.sock")])
+        squid_config(Policy((Listener(skill, "/tmp/n.sock"),)))
 
 
 @given(st.ip_addresses())
@@ -109,7 +111,7 @@ def test_no_network_of_the_table_is_inside_another_because_Squid_would_drop_the_
 
 def test_Squid_reads_the_file_without_a_warning(tmp_path):
     file = tmp_path / "squid.conf"
-    file.write_text(squid_config([listener("a.example.com", "*.example.net", "*.example.org"), listener()]))
+    file.write_text(squid_config(Policy((listener("a.example.com", "*.example.net", "*.example.org"), listener()))))
     done = subprocess.run(
         [squid_program(), "-k", "parse", "-f", str(file)], capture_output=True, text=True, timeout=30, check=False
     )

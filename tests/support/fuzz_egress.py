@@ -16,7 +16,7 @@ import atheris
 with atheris.instrument_imports(include=["perstack_proxy"]):
     from perstack_proxy import clienthello, connect, control, patterns, squid
 
-PLAIN = squid.squid_config([control.Listener(control.SkillRules(name="n"), "/n")]).splitlines()
+PLAIN = squid.squid_config(control.Policy((control.Listener(control.SkillRules(name="n"), "/n"),))).splitlines()
 
 
 def request(data: bytes) -> None:
@@ -69,10 +69,10 @@ def squid_file(data: bytes) -> None:
     domains = data.decode("utf-8", "replace").split("\x1f")[:4]
     skill = {"name": "n", "socket": "/n", "rules": [{"pattern": domain} for domain in domains]}
     try:
-        listeners = control.read_policy(json.dumps({"type": "policy", "version": 1, "skills": [skill]}).encode())
+        policy = control.read_policy(json.dumps({"type": "policy", "version": 1, "skills": [skill]}).encode())
     except control.ControlError:
         return
-    lines = squid.squid_config(listeners).splitlines()
+    lines = squid.squid_config(policy).splitlines()
     own = ("acl exact0 dstdomain -n ", "acl below0 dstdom_regex -n -i ^", "http_access deny from0")
     rest = [line for line in lines if not line.startswith(own)]
     assert rest == [line for line in PLAIN if not line.startswith(own)]

@@ -61,20 +61,22 @@ class SkillEntry:
         }
 
 
-def policy_line(skills: Sequence[SkillEntry], folder: Path) -> bytes:
+def policy_line(skills: Sequence[SkillEntry], folder: Path, *, parent: str = "") -> bytes:
     wire = {"type": "policy", "version": 1, "skills": [skill.wire(folder) for skill in skills]}
+    if parent:
+        wire["parent"] = parent
     return json.dumps(wire).encode() + b"\n"
 
 
 class GateProcess:
     """`perstack-proxy gate` with its control and audit channels."""
 
-    def __init__(self, command: Sequence[str], skills: Sequence[SkillEntry], folder: Path) -> None:
+    def __init__(self, command: Sequence[str], skills: Sequence[SkillEntry], folder: Path, *, parent: str = "") -> None:
         self.folder = folder
         self.lines: list[dict[str, object]] = []
         self._news = threading.Condition()
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self.tell_bytes(policy_line(skills, folder))
+        self.tell_bytes(policy_line(skills, folder, parent=parent))
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         self.wait(lambda line: line["event"] == "ready")
@@ -151,13 +153,13 @@ def short_folder() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def gate(internet: Internet, *skills: SkillEntry, way: str = "direct") -> Iterator[GateProcess]:
+def gate(internet: Internet, *skills: SkillEntry, way: str = "direct", parent: str = "") -> Iterator[GateProcess]:
     """A gate inside the internet's namespace. `way` is `direct`, `squid`, or the path of another Squid."""
     with short_folder() as folder:
         program = SQUID if way == "squid" else way
         options = [] if way == "direct" else ["--squid", program, "--folder", str(folder)]
         command = internet.namespace.command(*PROXY, "gate", *options)
-        running = GateProcess(command, skills, folder)
+        running = GateProcess(command, skills, folder, parent=parent)
         try:
             yield running
         finally:

@@ -59,23 +59,24 @@ def _gate(options: argparse.Namespace) -> int:
     from perstack_proxy.control import ControlError, read_grant, read_policy
     from perstack_proxy.dialer import DirectDialer
     from perstack_proxy.gate import Gate
+    from perstack_proxy.parent import ParentDialer
     from perstack_proxy.squid_process import SquidProcess
 
     # glibc waits 5 s for each name server, twice; a client should know within that time.
     os.environ.setdefault("RES_OPTIONS", "timeout:2 attempts:2")
     control = sys.stdin.buffer
-    listeners = read_policy(control.readline(POLICY_LINE_BYTES))
+    policy = read_policy(control.readline(POLICY_LINE_BYTES))
     gate: Gate | None = None
     audit = Audit(_write_stdout, on_lost=lambda: gate.stop() if gate else None)
     with contextlib.ExitStack() as undo:
-        direct = DirectDialer()
+        direct = DirectDialer() if policy.parent is None else ParentDialer(policy.parent)
         squid = None
         if options.squid:
-            squid = SquidProcess(options.squid, options.folder, listeners, audit=audit)
+            squid = SquidProcess(options.squid, options.folder, policy, audit=audit)
             undo.callback(squid.stop)
             squid.start()
-        gate = Gate(listeners, audit=audit, dialer=squid.dialer if squid else lambda _: direct)
-        audit.line("ready", skills=[listener.rules.name for listener in listeners])
+        gate = Gate(policy.listeners, audit=audit, dialer=squid.dialer if squid else lambda _: direct)
+        audit.line("ready", skills=[listener.rules.name for listener in policy.listeners])
         serving = gate
 
         def obey() -> None:
@@ -122,7 +123,7 @@ def _check(options: argparse.Namespace) -> int:
     from perstack_proxy.control import read_policy
     from perstack_proxy.rules import decide
 
-    listeners = read_policy(sys.stdin.buffer.readline(POLICY_LINE_BYTES))
+    listeners = read_policy(sys.stdin.buffer.readline(POLICY_LINE_BYTES)).listeners
     skill = next((listener.rules for listener in listeners if listener.rules.name == options.skill), None)
     if skill is None:
         raise ValueError(f"the policy has no skill {options.skill!r}")

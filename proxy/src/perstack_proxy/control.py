@@ -10,6 +10,7 @@ import json
 from collections.abc import Collection
 from typing import NamedTuple
 
+from perstack_proxy.parent import Parent, ParentError, parse_parent
 from perstack_proxy.patterns import PatternError, parse
 from perstack_proxy.rules import Budget, Budgets, Rule, SkillRules
 
@@ -32,6 +33,18 @@ class Listener(NamedTuple):
     uids: frozenset[int] = frozenset()
 
 
+class Policy(NamedTuple):
+    """What a gate serves.
+
+    Attributes:
+        listeners: Every skill.
+        parent: The proxy that leads out of this network; None connects directly.
+    """
+
+    listeners: tuple[Listener, ...] = ()
+    parent: Parent | None = None
+
+
 class Grant(NamedTuple):
     """An existing entry is switched.
 
@@ -48,13 +61,13 @@ class Grant(NamedTuple):
     call: str = ""
 
 
-def read_policy(line: bytes) -> tuple[Listener, ...]:
-    """The decided policy of every skill.
+def read_policy(line: bytes) -> Policy:
+    """The decided policy of every skill, and the way out.
 
     Raises:
         ControlError: Something in it is not understood.
     """
-    table = _table(_json(line), "the policy", required={"type", "version", "skills"})
+    table = _table(_json(line), "the policy", required={"type", "version", "skills"}, optional={"parent"})
     if table["type"] != "policy" or table["version"] != 1:
         raise ControlError("the first line is not a policy of version 1")
     listeners = tuple(_listener(item, f"skills[{at}]") for at, item in enumerate(_list(table["skills"], "skills")))
@@ -64,7 +77,7 @@ def read_policy(line: bytes) -> tuple[Listener, ...]:
     ):
         if len(set(values)) < len(values):
             raise ControlError(f"two skills have the same {what}")
-    return listeners
+    return Policy(listeners, _parent(table["parent"]) if "parent" in table else None)
 
 
 def read_grant(line: bytes) -> Grant:
@@ -84,6 +97,13 @@ def read_grant(line: bytes) -> Grant:
         active=table["active"],
         call=_text(table.get("call", ""), "call"),
     )
+
+
+def _parent(value: object) -> Parent:
+    try:
+        return parse_parent(_text(value, "parent"))
+    except ParentError as error:
+        raise ControlError(str(error)) from None
 
 
 def _listener(value: object, place: str) -> Listener:

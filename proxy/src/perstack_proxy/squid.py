@@ -7,16 +7,14 @@ digits, hyphens and dots only (`patterns.parse`), and skills are numbered, so no
 
 from __future__ import annotations
 
-import contextlib
 import re
-import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 from time import monotonic
 from typing import NamedTuple
 
 from perstack_proxy.addresses import SPECIAL_RANGES, Network
-from perstack_proxy.control import Listener
+from perstack_proxy.control import Policy
 from perstack_proxy.dialer import (
     ADDRESS,
     UNREACHABLE,
@@ -27,6 +25,7 @@ from perstack_proxy.dialer import (
     public_addresses,
     resolve,
 )
+from perstack_proxy.parent import Parent, open_tunnel, refusal, status_of
 from perstack_proxy.patterns import parse
 from perstack_proxy.rules import PORT
 
@@ -35,7 +34,6 @@ FIRST_PORT = 3201
 
 _MAPPED = IPv6Network("::ffff:0:0/96")
 _REMEMBERED_SECONDS = 30
-_REPLY_BYTES = 64 * 1024
 _CONFIG = """\
 # Generated from the decided policy. It enforces the list again, on its own; a change here is lost.
 visible_hostname perstack
@@ -71,31 +69,29 @@ acl https port {port}
 http_access deny !CONNECT
 http_access deny !https
 {names}
-{special}
-http_access deny special
+{way}
 {allows}
 http_access deny all
 """
 
 
 def squid_config(
-    listeners: Sequence[Listener], *, first_port: int = FIRST_PORT, log: str | None = None, cache_log: str = "/dev/null"
+    policy: Policy, *, first_port: int = FIRST_PORT, log: str | None = None, cache_log: str = "/dev/null"
 ) -> str:
-    """The text of Squid's configuration file.
+    """The text of Squid's configuration file, which holds the password of a parent proxy that has one.
 
     Args:
-        listeners: The decided policy; the skill at place `n` comes in at `first_port + n`.
+        policy: The decided policy; the skill at place `n` comes in at `first_port + n`.
         first_port: Port on loopback of the first skill.
         log: Where Squid logs to, such as `udp://127.0.0.1:9`; None for nowhere.
         cache_log: Where it writes what it has to say of itself.
     """
     ports, names, allows = [], [], []
-    for at, listener in enumerate(listeners):
+    for at, listener in enumerate(policy.listeners):
         ports.append(f"http_port 127.0.0.1:{first_port + at} name=skill{at}")
         ports.append(f"acl from{at} myportname skill{at}")
         names += _names(at, [str(rule.pattern) for rule in listener.rules.rules])
         allows.append(f"http_access allow from{at}")
-    special = [f"acl special dst {network}" for network in special_addresses()]
     return _CONFIG.format(
         cache_log=cache_log,
         log="none" if log is None else f"{log} perstack",
@@ -103,9 +99,20 @@ def squid_config(
         remembered=_REMEMBERED_SECONDS,
         listeners="\n".join(ports),
         names="\n".join(names),
-        special="\n".join(special),
+        way="\n".join(_addresses_checked() if policy.parent is None else _through(policy.parent)),
         allows="\n".join(allows),
     )
+
+
+def _addresses_checked() -> list[str]:
+    return [*(f"acl special dst {network}" for network in special_addresses()), "http_access deny special"]
+
+
+def _through(parent: Parent) -> list[str]:
+    """Every connection goes to the parent, and no name is looked up: what it means is the parent's to say."""
+    login = f" login={parent.login}" if parent.login else ""
+    peer = f"cache_peer {parent.host} parent {parent.port} 0 no-query no-digest no-netdb-exchange default{login}"
+    return [peer, "never_direct allow all", "nonhierarchical_direct off"]
 
 
 def special_addresses() -> Iterable[Network]:
@@ -135,29 +142,27 @@ def _names(at: int, patterns: Iterable[str]) -> list[str]:
 
 
 class SquidDialer:
-    """Connects through one skill's port of Squid. Both resolve and check the host's addresses, each for itself."""
+    """Connects through one skill's port of Squid. Both resolve and check the host's addresses, each for itself.
 
-    def __init__(self, port: int, *, resolve: Resolve = resolve) -> None:
+    With a parent proxy neither does.
+    """
+
+    def __init__(self, port: int, *, resolve: Resolve = resolve, parent: Parent | None = None) -> None:
         self._port = port
         self._resolve = resolve
+        self._parent = parent
         self._checked: dict[str, tuple[float, tuple[str, ...]]] = {}
 
     def dial(self, host: str, port: int, *, seconds: float) -> Dialed:
         """A connection that Squid agreed to."""
-        deadline = monotonic() + seconds
-        addresses = self._public_addresses(host)
-        try:
-            with contextlib.ExitStack() as undo:
-                found = undo.enter_context(socket.create_connection(("127.0.0.1", self._port), timeout=seconds))
-                found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                via = f"{SECOND_GATE}:{found.getsockname()[1]}"
-                found.sendall(f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
-                head = _read_head(found, deadline)
-                _check_reply(head, host)
-                undo.pop_all()
-                return Dialed(found, " ".join(addresses), via)
-        except OSError:
-            raise DialError(UNREACHABLE, "Squid does not answer", status=502) from None
+        addresses = () if self._parent else self._public_addresses(host)
+        found, head = open_tunnel(("127.0.0.1", self._port), host, port, seconds=seconds, name="Squid")
+        if (status := status_of(head)) == 200:
+            return Dialed(found, " ".join(addresses), f"{SECOND_GATE}:{found.getsockname()[1]}")
+        found.close()
+        if self._parent:
+            raise refusal(host, status)
+        raise _refusal(head, status, host)
 
     def _public_addresses(self, host: str) -> tuple[str, ...]:
         """Our own check, remembered as long as Squid remembers its own; nothing is connected to by it."""
@@ -168,29 +173,12 @@ class SquidDialer:
         return addresses
 
 
-def _read_head(source: socket.socket, deadline: float) -> bytes:
-    """The head of Squid's reply and nothing after it, which is the host's."""
-    head = b""
-    while not head.endswith(b"\r\n\r\n"):
-        source.settimeout(max(deadline - monotonic(), 0.001))
-        seen = source.recv(_REPLY_BYTES, socket.MSG_PEEK)
-        if not seen or len(head) > _REPLY_BYTES:
-            raise DialError(UNREACHABLE, "Squid closed the connection", status=502)
-        end = (head + seen).find(b"\r\n\r\n")
-        wanted = len(seen) if end < 0 else end + 4 - len(head)
-        head += source.recv(wanted)
-    return head
-
-
-def _check_reply(head: bytes, host: str) -> None:
-    status = head.split(b" ", 2)[1:2]
-    if status == [b"200"]:
-        return
-    if status == [b"403"]:
-        raise DialError(ADDRESS, f"{host!r} leads to an address that Squid refuses", status=403)
+def _refusal(head: bytes, status: int, host: str) -> DialError:
+    if status == 403:
+        return DialError(ADDRESS, f"{host!r} leads to an address that Squid refuses", status=403)
     if b"ERR_DNS_FAIL" in head:
-        raise DialError(UNRESOLVED, f"{host!r} has no address", status=502)
-    raise DialError(UNREACHABLE, f"{host!r} does not answer", status=502)
+        return DialError(UNRESOLVED, f"{host!r} has no address", status=502)
+    return DialError(UNREACHABLE, f"{host!r} does not answer", status=502)
 
 
 class SquidLine(NamedTuple):

@@ -35,7 +35,11 @@ def identity(policy: SkillPolicy) -> str:
 
 
 def gate_policy(
-    policies: Sequence[SkillPolicy], *, socket: Callable[[SkillPolicy], str], uids: Collection[int] = ()
+    policies: Sequence[SkillPolicy],
+    *,
+    socket: Callable[[SkillPolicy], str],
+    uids: Collection[int] = (),
+    parent: str | None = None,
 ) -> bytes:
     """The first line of the gate's control channel. A skill without domains has no socket, so it has no entry.
 
@@ -43,6 +47,8 @@ def gate_policy(
         policies: The skills of the whole closure of delegates.
         socket: Absolute path of each skill's unix socket, as the gate sees it.
         uids: Users that may connect; empty means the gate's own.
+        parent: URL of the proxy that leads out of this network, with its password. It resolves the names, so a runtime
+            that sets it does not claim `private-addresses`.
     """
     skills = [
         {
@@ -56,7 +62,8 @@ def gate_policy(
         for policy in policies
         if policy.egress
     ]
-    return json.dumps({"type": "policy", "version": 1, "skills": skills}).encode() + b"\n"
+    way = {} if parent is None else {"parent": parent}
+    return json.dumps({"type": "policy", "version": 1, **way, "skills": skills}).encode() + b"\n"
 
 
 def read_access(line: bytes) -> Access | None:
