@@ -23,7 +23,10 @@ SPEC = ContainerSpec(
     uid=1000,
     gid=1000,
     labels={"perstack.run": "r", "perstack.skill": "s"},
-    binds=(Bind(source="/home/me/project", target="/workspace", read_only=False),),
+    binds=(
+        Bind(source="/home/me/project", target="/workspace", read_only=False),
+        Bind(source="/home/me/project/.git/hooks", target="/workspace/.git/hooks", read_only=True),
+    ),
     limits=Limits(),
     seccomp=("PROFILE", "/profile.json"),
 )
@@ -55,7 +58,12 @@ def facts() -> dict:
         "no_new_privileges": True,
         "seccomp": 2,
         "interfaces": ["lo"],
-        "mounts": [["/", "overlay", "ro,relatime"], ["/workspace", "ext4", "rw"], *mounts],
+        "mounts": [
+            ["/", "overlay", "ro,relatime"],
+            ["/workspace", "ext4", "rw"],
+            ["/workspace/.git/hooks", "ext4", "ro"],
+            *mounts,
+        ],
         "cgroups": 2,
         "limits": {
             "memory": str(2048 * 1024 * 1024),
@@ -89,6 +97,7 @@ def test_everything_but_disk_is_enforced_when_inside_and_engine_agree() -> None:
         ("rootfs", {"mounts": [["/", "overlay", "rw,relatime"]]}),
         ("filesystem", {"mounts": [["/", "overlay", "ro"], ["/host", "ext4", "rw"]]}),
         ("filesystem", {"mounts": []}),
+        ("filesystem", {"mounts": [*facts()["mounts"], ["/workspace/.git/hooks", "ext4", "rw"]]}),
         ("limits.memory", {"limits": {"memory": "max"}}),
         ("limits.memory", {"limits": {"memory": "9223372036854771712"}}),
         ("limits.swap", {"limits": {"memory": "1024", "swap": "max"}}),

@@ -30,7 +30,7 @@ WHOLE = {
     "perstackBaseSkillCommand": ["command"],
     "plugins": {"allow": ["a"], "block": ["b"], "require": ["c"]},
     "approvals": [{"decision": "ask", "skill": "s", "tool": "t", "args": {"command": "c"}, "reason": "r"}],
-    "policy": {"require": ["env"], "relax": ["env"], "allowProviderKeys": ["K"], "accept": ["X"]},
+    "policy": {"require": ["env"], "workspaceMode": "ro", "relax": ["env"], "allowProviderKeys": ["K"]},
     "experts": {
         "e": {
             "version": "1.0.0",
@@ -50,6 +50,7 @@ WHOLE = {
                     "requiredEnv": [{"name": "N", "from": "F", "description": "d"}],
                     "allowedDomains": ["h.example"],
                     "image": "i:1",
+                    "workspaceMode": "overlay",
                     "limits": {"memory": "1GiB"},
                 },
                 "package": {"type": "mcpStdioSkill", "command": "npx", "packageName": "p"},

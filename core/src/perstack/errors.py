@@ -149,11 +149,12 @@ class PolicyError(PerstackError):
 class ControlsMissing(PolicyError):
     """A runtime does not enforce every control that the run requires."""
 
-    def __init__(self, *, runtime: str, skill: str, missing: Sequence[str]) -> None:
+    def __init__(self, *, runtime: str, skill: str, missing: Sequence[str], hint: str = "") -> None:
         self.missing = tuple(sorted(missing))
         super().__init__(
             f"Runtime {runtime!r} does not enforce {', '.join(self.missing)} for skill {skill!r}; nothing was started.",
-            hint="Choose a runtime that does, or go without the control: --relax CONTROL, or in your own settings.",
+            hint=hint
+            or "Choose a runtime that does, or go without the control: --relax CONTROL, or in your own settings.",
         )
 
 

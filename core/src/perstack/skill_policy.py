@@ -30,7 +30,11 @@ Control = Literal[
 
 CONTROLS: tuple[Control, ...] = get_args(Control)
 
-MountMode = Literal["rw", "ro", "overlay"]
+MountMode = Literal["ro", "overlay", "rw"]
+"""How a skill sees the workspace: read, changed in a copy of the job, or changed. Narrowest first."""
+
+MOUNT_MODES: tuple[MountMode, ...] = get_args(MountMode)
+
 SkillKind = Literal["mcpStdioSkill", "mcpHttpSkill", "mcpSseSkill", "interactiveSkill"]
 
 

@@ -10,6 +10,7 @@ from perstack_proxy.sanitise import sanitise_line
 from perstack.cli.failures import warn
 from perstack.cli.project import add_project_options, open_with
 from perstack.errors import ExitCode
+from perstack.skill_policy import MOUNT_MODES
 
 SUMMARY = "Show what each skill of an Expert may do, and why"
 
@@ -18,6 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``perstack explain``."""
     parser.add_argument("expert", metavar="EXPERT", help="key of the Expert in perstack.toml")
     parser.add_argument("--workspace", metavar="DIR", default=".", help="workspace of the run (default: this one)")
+    parser.add_argument("--workspace-mode", choices=MOUNT_MODES, help="decide as for a run with this option")
     parser.add_argument(
         "--env", metavar="NAME", action="append", default=[], help="further variable for the Expert's skills"
     )
@@ -26,7 +28,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the decision; one that refuses the run is an error, as it is for the run."""
-    loaded, registry = open_with(args)
+    mode = args.workspace_mode
+    loaded, registry = open_with(args, {"policy": {"workspaceMode": mode}} if mode else {})
 
     from perstack.paths import working_directory
     from perstack.policy.decide import decide

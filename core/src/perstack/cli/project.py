@@ -23,14 +23,15 @@ def add_project_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-def open_with(args: argparse.Namespace) -> tuple[Loaded, Registry]:
-    """The project that the options of `add_project_options` mean, and its plugins.
+def open_with(args: argparse.Namespace, overrides: Mapping[str, JsonValue] | None = None) -> tuple[Loaded, Registry]:
+    """The project that the options of `add_project_options` mean, under `overrides`, and its plugins.
 
     Raises:
         ConfigError: Carries every problem.
         PluginError: A required plugin did not load, or there is no such runtime.
     """
-    loaded, registry = open_overridden(args, {"runtime": args.runtime} if args.runtime else {})
+    runtime: dict[str, JsonValue] = {"runtime": args.runtime} if args.runtime else {}
+    loaded, registry = open_overridden(args, {**(overrides or {}), **runtime})
     if args.runtime:
         registry.runtime(args.runtime)
     return loaded, registry

@@ -11,7 +11,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from perstack.skill_policy import CONTROLS
+from perstack.skill_policy import CONTROLS, MOUNT_MODES
 
 if TYPE_CHECKING:
     from perstack.cli.output import RunOutput
@@ -42,6 +42,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--reasoning-budget", metavar="LEVEL", help="none, minimal, low, medium, high, or a number of tokens")
     add("--runtime", metavar="NAME", help="where skills run: docker (default), podman, or local (isolates nothing)")
     add("--workspace", metavar="DIR", default=".", help="directory that the Expert works in (default: this one)")
+    mode_help = "what skills may do with it; never more than the configuration says (default: rw)"
+    add("--workspace-mode", choices=MOUNT_MODES, help=mode_help)
     add("--env-path", metavar="PATH", action="append", help="env file, instead of the configured ones; can be repeated")
     add("--env", metavar="NAME", action="append", default=[], help="further variable for the Expert's skills")
     add(
@@ -132,8 +134,9 @@ def _overrides(args: argparse.Namespace) -> dict[str, JsonValue]:
     budget: str | int | None = args.reasoning_budget
     if isinstance(budget, str) and budget.isascii() and budget.isdecimal():
         budget = int(budget)
+    policy: dict[str, JsonValue] = {"relax": args.relax or None, "workspaceMode": args.workspace_mode}
     values: dict[str, JsonValue] = {
-        "policy": {"relax": args.relax} if args.relax else None,
+        "policy": {key: value for key, value in policy.items() if value is not None} or None,
         "provider": {"providerName": args.provider} if args.provider else None,
         "model": args.model[0] if args.model and len(args.model) == 1 else args.model,
         "reasoningBudget": budget,

@@ -10,7 +10,7 @@ from typing import TypeAlias
 from perstack.config.keylines import Path, dotted
 from perstack.errors import Problem
 from perstack.messages import JsonValue
-from perstack.skill_policy import BUILT_IN, Origin
+from perstack.skill_policy import BUILT_IN, MOUNT_MODES, Origin
 
 JsonTable: TypeAlias = Mapping[str, JsonValue]
 
@@ -94,6 +94,8 @@ _UNITED: frozenset[Path] = frozenset(
     }
 )
 
+_MODE: Path = ("policy", "workspaceMode")
+
 
 def misplaced(layer: Layer) -> list[Problem]:
     """A problem for each key that this layer may not hold."""
@@ -119,7 +121,8 @@ def merge(layers: Sequence[Layer]) -> tuple[dict[str, JsonValue], Origins]:
     """One configuration: the value of the highest rank holds, table by table.
 
     An Expert comes whole from one layer, so that no other adds to what it may do. Settings of a provider are dropped
-    when a higher layer names another provider. Lists that narrow are united.
+    when a higher layer names another provider. Lists that narrow are united, and of the workspace's modes the narrowest
+    holds, whichever layer names it.
     """
     values: dict[str, JsonValue] = {}
     origins: dict[Path, Origin] = {}
@@ -143,10 +146,17 @@ def _merge_table(
                     origins[*here, len(below)] = layer.origin((*here, value.index(item)))
                     below.append(item)
             continue
+        if here == _MODE and below is not None and _width(below) <= _width(value):
+            continue
         for known in [known for known in origins if known[: len(here)] == here]:
             del origins[known]
         into[key] = _copy(value)
         _record(value, here, layer, origins)
+
+
+def _width(mode: JsonValue) -> int:
+    """How much a mode of the workspace allows; what is none stays, so that validation finds it."""
+    return list(MOUNT_MODES).index(mode) if mode in MOUNT_MODES else -1
 
 
 def _replaces(path: Path, value: JsonTable, below: JsonTable) -> bool:

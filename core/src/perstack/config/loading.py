@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -134,7 +134,7 @@ def load_sources(
     except ConfigError as error:
         problems += error.problems
         host_env, ignored = HostEnv(values={}, origins={}), []
-    layers += [_option_layer(key, value) for key, value in overrides.items()]
+    layers += [layer for key, value in overrides.items() for layer in _option_layers(key, value)]
     values, origins = merge(layers)
     project, broken, wrong = _validate(values, origins)
     problems += wrong
@@ -214,6 +214,12 @@ def _plugin_layers(registry: Registry | None, sources: Sources) -> list[Layer]:
     ]
 
 
-def _option_layer(key: str, value: JsonValue) -> Layer:
-    option = "--relax" if key == "policy" else "--" + re.sub(r"[A-Z]", lambda letter: f"-{letter[0].lower()}", key)
-    return Layer(rank=Rank.COMMAND_LINE, values={key: value}, source=option, operator=True)
+def _option_layers(key: str, value: JsonValue) -> Iterator[Layer]:
+    """A layer named after the option; the options about the policy are called as their keys in its table."""
+    if key == "policy" and isinstance(value, dict):
+        tables: dict[str, JsonValue] = {inner: {inner: each} for inner, each in value.items()}
+    else:
+        tables = {key: value}
+    for name, table in tables.items():
+        option = "--" + re.sub(r"[A-Z]", lambda letter: f"-{letter[0].lower()}", name)
+        yield Layer(rank=Rank.COMMAND_LINE, values={key: table}, source=option, operator=True)

@@ -25,7 +25,7 @@ from pydantic.alias_generators import to_camel
 
 from perstack.config import grammar, headers
 from perstack.config.environment import ENV_FILES
-from perstack.skill_policy import Control, SkillKind
+from perstack.skill_policy import Control, MountMode, SkillKind
 from perstack.specs import Decision
 
 BASE_SKILL = "@perstack/base"
@@ -182,6 +182,7 @@ class StdioSkill(McpSkill):
     ] = ()
     lazy_init: bool = False
     image: Annotated[str, AfterValidator(grammar.image)] | None = None
+    workspace_mode: MountMode | None = None
     limits: LimitsTable = Field(default_factory=LimitsTable)
     files: FilesTable = Field(default_factory=FilesTable)
     bounds: BoundsTable = Field(default_factory=BoundsTable)
@@ -383,10 +384,11 @@ class ApprovalRule(Table):
 
 
 class PolicyTable(Table):
-    """What a run requires, and what a user lets pass. All but `require` belongs to the user's own settings.
+    """What a run requires, and what a user lets pass. All but the first two belong to the user's own settings.
 
     Attributes:
         require: Controls that every skill needs beyond those that its runtime is asked for anyway.
+        workspace_mode: The most that any skill may do with the workspace; the narrowest of all layers holds.
         relax: Controls that a run may go without.
         allow_provider_tools: Whether Experts get their vendor's tools also where the network is guarded.
         allow_provider_keys: Variables of model providers that skills may ask for all the same.
@@ -395,6 +397,7 @@ class PolicyTable(Table):
     """
 
     require: Controls = ()
+    workspace_mode: MountMode | None = None
     relax: Controls = ()
     allow_provider_tools: bool = False
     allow_provider_keys: Annotated[tuple[EnvSource, ...], Field(strict=False)] = ()

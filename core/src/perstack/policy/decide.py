@@ -101,7 +101,9 @@ def decide(
     for policy in decision.skills:
         missing = policy.required - runtime_spec.claims
         if missing:
-            raise ControlsMissing(runtime=runtime_spec.name, skill=policy.skill, missing=tuple(missing))
+            raise ControlsMissing(
+                runtime=runtime_spec.name, skill=policy.skill, missing=tuple(missing), hint=_narrowed(policy)
+            )
     return decision
 
 
@@ -210,6 +212,13 @@ class _Case:
         variables = self._env(expert, name, requests)
         settings = self.loaded.project.policy
         limits, too_much = decide_limits(skill.limits, settings.limits, self._origin(expert, name, "limits"))
+        mount = files.workspace_mount(
+            self.workspace,
+            [
+                (settings.workspace_mode, self.loaded.origins.at("policy", "workspaceMode")),
+                (skill.workspace_mode, self._origin(expert, name, "workspaceMode")),
+            ],
+        )
         bundled = base_skill.is_bundled(name, skill)
         replacement = self.loaded.project.perstack_base_skill_command
         policy = SkillPolicy(
@@ -221,9 +230,9 @@ class _Case:
             image=skill.image,
             env=variables.grants,
             egress=egress.grants,
-            mounts=(files.workspace_mount(self.workspace),),
+            mounts=(mount,),
             limits=limits,
-            required=required_controls(self.runtime.name, settings),
+            required=required_controls(self.runtime.name, settings, mount.mode),
             timeout=_seconds(skill),
             lazy=skill.lazy_init and not bundled,
             allow_sampling=skill.allow_sampling,
@@ -303,6 +312,14 @@ class _Case:
         if name not in expert.skills:
             return BUILT_IN
         return self.loaded.origins.at("experts", expert.key, "skills", name, *rest)
+
+
+def _narrowed(policy: SkillPolicy) -> str:
+    """Who narrowed the skill's workspace, if anyone did."""
+    narrow = [mount for mount in policy.mounts if mount.mode != "rw"]
+    return "".join(
+        f"{mount.origin} asks for the workspace as {mount.mode!r}: choose docker or podman." for mount in narrow
+    )
 
 
 def _seconds(skill: McpSkill) -> float | None:

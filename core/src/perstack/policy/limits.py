@@ -7,7 +7,7 @@ from collections.abc import Collection
 from perstack.config import grammar
 from perstack.config.models import LimitsTable, PolicyTable
 from perstack.errors import Problem
-from perstack.skill_policy import BUILT_IN, CONTROLS, Control, Limits, Origin
+from perstack.skill_policy import BUILT_IN, CONTROLS, Control, Limits, MountMode, Origin
 
 DEFAULTS = Limits()
 LOCAL_RUNTIME = "local"
@@ -44,14 +44,16 @@ def decide_limits(asked: LimitsTable, most: LimitsTable, origin: Origin) -> tupl
     return limits, tuple(problems)
 
 
-def required_controls(runtime: str, policy: PolicyTable) -> frozenset[Control]:
+def required_controls(runtime: str, policy: PolicyTable, mode: MountMode) -> frozenset[Control]:
     """The controls without which a skill is not started.
 
     The local runtime is chosen by name and says what it does not enforce, so only `env` is asked of it, and whatever
-    the policy names. Of every other runtime everything is asked.
+    the policy names. Of every other runtime everything is asked. A workspace that a skill may not change needs a
+    runtime that holds it, and nobody can go without that: whoever does not mind asks for ``rw``.
     """
     asked: Collection[Control] = {"env"} if runtime == LOCAL_RUNTIME else set(CONTROLS) - OPTIONAL
-    return frozenset({*asked, *policy.require}.difference(policy.relax))
+    implied: set[Control] = set() if mode == "rw" else {"filesystem"}
+    return frozenset({*asked, *policy.require}.difference(policy.relax) | implied)
 
 
 def _filled(table: LimitsTable, defaults: Limits) -> Limits:

@@ -70,13 +70,14 @@ def _no_capability(facts: JsonObject) -> bool:
 
 
 def _only_our_mounts(spec: ContainerSpec, facts: JsonObject) -> bool:
-    """No mount but the kernel's own, the engine's small files, our tmpfs and what the policy names."""
+    """No mount but the kernel's own, the engine's small files, our tmpfs and what the policy names, as it names it."""
     ours = {bind.target for bind in spec.binds}
     rows = [row for row in _list(facts.get("mounts")) if isinstance(row, list)]
     for target, kind, _ in rows:
         if kind not in KERNEL_FILE_SYSTEMS and target not in ours | ENGINE_FILES | {"/"}:
             return False
-    return all({"nosuid", "nodev"} <= _options(facts, target) for target in TMPFS) and bool(rows)
+    kept = all("ro" in _options(facts, bind.target) for bind in spec.binds if bind.read_only)
+    return kept and all({"nosuid", "nodev"} <= _options(facts, target) for target in TMPFS) and bool(rows)
 
 
 def _options(facts: JsonObject, target: str) -> set[str]:

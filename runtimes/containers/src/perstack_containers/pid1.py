@@ -101,7 +101,8 @@ def mounts() -> list[list[str]]:
     for line in read("/proc/self/mountinfo").splitlines():
         left, _, right = line.partition(" - ")
         words = left.split()
-        rows.append([words[4].encode().decode("unicode_escape"), right.split()[0], words[5]])
+        target = words[4].encode("utf-8", "surrogateescape").decode("unicode_escape").encode("latin-1")
+        rows.append([target.decode("utf-8", "replace"), right.split()[0], words[5]])
     return rows
 
 
