@@ -114,10 +114,18 @@ def failed_checks(done) -> dict[str, str]:
 
 
 def test_a_well_made_plugin_passes_every_check(site, plugins) -> None:
+    done = plugins("check", "runtime-local", "--json")
+    assert (done.returncode, failed_checks(done)) == (0, {})
+    assert {one["control"] for one in json.loads(done.stdout) if one.get("control")} == {"env"}
+    assert plugins("check", "example-guard").returncode == 0
+
+
+def test_check_finds_a_runtime_that_does_not_keep_the_contract(site, plugins) -> None:
     install(site, "acme", runtime("acme"))
     done = plugins("check", "acme", "--json")
-    assert (done.returncode, failed_checks(done)) == (0, {})
-    assert plugins("check", "example-guard").returncode == 0
+    assert done.returncode == ExitCode.FAILED
+    assert "preflight:says-what-to-do" in failed_checks(done)
+    assert "io:binary" not in done.stdout, "a runtime that does not work here is not tried further"
 
 
 def test_check_finds_an_sdk_that_the_module_imports(site, plugins) -> None:

@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-import os
+import dataclasses
 import re
-import sys
 from pathlib import Path
 
 import pytest
-from perstack.specs import RuntimeContext
-from perstack.testing.checks_runtime import CHECKS, CLAIMED, RuntimeKit
+from perstack.testing.checks_runtime import CHECKS, CLAIMED
+from perstack.testing.contract import proved, verdicts
+from perstack.testing.runtime_kit import runtime_kit
 from perstack_runtime_local.plugin import perstack_register_runtimes
 
 
-@pytest.mark.parametrize("check", CHECKS)
-async def test_contract(check, tmp_path) -> None:
+@pytest.mark.parametrize("check", [check for check in CHECKS if CLAIMED.get(check) in {None, "env"}])
+async def test_contract(check) -> None:
     (spec,) = perstack_register_runtimes()
-    assert CLAIMED.get(check) in {None, *spec.claims}
-    state, workspace = tmp_path / "state", tmp_path / "workspace"
-    state.mkdir()
-    workspace.mkdir()
-    runtime = spec.factory(RuntimeContext(run_id="run", job_id="job", state_dir=state, notify=lambda _: None))
-    kit = RuntimeKit(
-        spec=spec, runtime=runtime, python=(sys.executable,), workspace=workspace, env={"PATH": os.defpath}
-    )
-    await CHECKS[check](kit)
-    assert list(state.iterdir()) == []
+    with runtime_kit(spec) as kit:
+        await CHECKS[check](kit)
+
+
+async def test_a_control_that_is_claimed_and_does_not_hold_is_found_and_not_proved() -> None:
+    (spec,) = perstack_register_runtimes()
+    liar = dataclasses.replace(spec, claims=frozenset({"env", "filesystem", "rootfs", "limits.pids", "limits.disk"}))
+    found = [verdict async for verdict in verdicts(liar)]
+    broken = {verdict.id: verdict.problem for verdict in found if verdict.problem}
+    assert broken.keys() == {"files:host-is-not-there", "files:root-is-read-only", "limits:pids"}
+    assert all("assert" in problem for problem in broken.values())
+    assert proved(found) == {"env"}
 
 
 def test_the_older_name_of_the_runtime_is_kept() -> None:

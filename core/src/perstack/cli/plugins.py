@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from perstack.plugins.checks import CheckResult
     from perstack.plugins.discovery import Candidate
     from perstack.plugins.records import PluginRecord
+    from perstack.specs import RuntimeSpec
+    from perstack.testing.contract import Verdict
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -81,22 +83,40 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
     from perstack.plugins.checks import check_plugin
+    from perstack.specs import RuntimeSpec
 
     candidate = _installed(args.name)
     registry = load_plugins(args, names=[args.name])
     [plugin] = [plugin for plugin in registry.plugins if plugin.record.name == args.name]
-    results = list(check_plugin(candidate, plugin))
+    results: list[CheckResult | Verdict] = [*check_plugin(candidate, plugin)]
+    for spec in plugin.specs:
+        if isinstance(spec, RuntimeSpec) and not any(one.problem for one in results):
+            results += _contract(spec)
     if args.json:
-        _print_json([{"id": one.id, "sentence": one.sentence, "problem": one.problem} for one in results])
+        _print_json([asdict(one) for one in results])
     else:
         _print_results(results)
     return ExitCode.FAILED if any(one.problem for one in results) else ExitCode.COMPLETED
 
 
-def _print_results(results: Sequence[CheckResult]) -> None:
+def _contract(spec: RuntimeSpec) -> list[Verdict]:
+    """The contract of a runtime, tried on this machine."""
+    import anyio
+
+    from perstack.testing.contract import verdicts
+
+    async def collect() -> list[Verdict]:
+        return [verdict async for verdict in verdicts(spec)]
+
+    return anyio.run(collect)
+
+
+def _print_results(results: Sequence[CheckResult | Verdict]) -> None:
     for one in results:
-        _print(f"{'FAILED' if one.problem else 'ok':<6}  {one.id:<20}  {one.sentence}")
+        _print(f"{'FAILED' if one.problem else 'ok':<6}  {one.id:<28}  {one.sentence}")
         if one.problem:
             _print(f"        {one.problem}")
     failed = sum(bool(one.problem) for one in results)

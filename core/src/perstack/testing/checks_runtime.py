@@ -7,81 +7,21 @@ else: no test framework, no network, no other plugin. A check of a control is fo
 from __future__ import annotations
 
 import json
-import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import TypeAlias
 
 import anyio
 
 from perstack.errors import SandboxUnavailable
-from perstack.protocols import Runtime, Sandbox, SandboxProcess, SandboxRequest
-from perstack.skill_policy import BUILT_IN, CONTROLS, Control, EnvGrant, SkillPolicy
-from perstack.specs import RuntimeSpec
+from perstack.skill_policy import CONTROLS, Control
+from perstack.testing.checks_controls import CONTROL_CHECKS
+from perstack.testing.runtime_kit import TIMEOUT_SECONDS, Check, RuntimeKit, output
 
-TIMEOUT_SECONDS = 60.0
+__all__ = ["CHECKS", "CLAIMED", "RuntimeKit"]
+
 TEN_MIB = 10 * 1024 * 1024
 HEARTBEAT_SECONDS = 0.02
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RuntimeKit:
-    """What the checks need of a runtime.
-
-    Attributes:
-        spec: What the runtime registers.
-        runtime: The runtime, made by the spec's factory.
-        python: The command that starts Python inside a sandbox.
-        env: Variables without which that Python does not start; usually a PATH.
-        workspace: A directory that sandboxes see and may write to.
-    """
-
-    spec: RuntimeSpec
-    runtime: Runtime
-    python: tuple[str, ...]
-    workspace: Path
-    env: Mapping[str, str] = field(default_factory=dict)
-
-    def request(self, *argv: str, env: Mapping[str, str] | None = None, skill: str = "check") -> SandboxRequest:
-        """A request for `argv` with exactly `env`."""
-        values = dict(self.env) if env is None else dict(env)
-        policy = SkillPolicy(
-            expert="contract",
-            skill=skill,
-            kind="mcpStdioSkill",
-            origin=BUILT_IN,
-            argv=argv,
-            env=tuple(EnvGrant(name=name, source=name, origin=BUILT_IN) for name in sorted(values)),
-        )
-        return SandboxRequest(policy=policy, env=values, workspace=self.workspace)
-
-    def program(
-        self, source: str, *args: str, env: Mapping[str, str] | None = None, skill: str = "check"
-    ) -> SandboxRequest:
-        """A request for a Python program."""
-        return self.request(*self.python, "-c", source, *args, env=env, skill=skill)
-
-    @asynccontextmanager
-    async def started(self, request: SandboxRequest) -> AsyncIterator[tuple[Sandbox, SandboxProcess]]:
-        """A sandbox with its process, for `TIMEOUT_SECONDS` at most."""
-        with anyio.fail_after(TIMEOUT_SECONDS):
-            async with self.runtime.open(request) as sandbox:
-                yield sandbox, await sandbox.start()
-
-
-Check: TypeAlias = Callable[[RuntimeKit], Awaitable[None]]
-
-
-async def output(process: SandboxProcess) -> bytes:
-    """Everything that the process writes to standard output."""
-    chunks = []
-    while chunk := await process.receive():
-        chunks.append(chunk)
-    return b"".join(chunks)
 
 
 # --- the spec and the claims -----------------------------------------------------------------------------------------
@@ -99,7 +39,7 @@ async def preflight_says_what_to_do(kit: RuntimeKit) -> None:
     """Preflight is ready, or each of its problems has a hint."""
     preflight = await kit.runtime.preflight()
     assert all(problem.hint for problem in preflight.problems)
-    assert preflight.ok, preflight.problems
+    assert preflight.ok, "; ".join(f"{problem} {problem.hint}" for problem in preflight.problems)
 
 
 async def enforced_is_what_is_claimed(kit: RuntimeKit) -> None:
@@ -263,23 +203,9 @@ def _size(kit: RuntimeKit, name: str) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-# --- the environment -------------------------------------------------------------------------------------------------
-
-
-async def the_environment_is_exactly_the_decided_one(kit: RuntimeKit) -> None:
-    """A process sees the given variables with their values, and no other variable of the host."""
-    canary = {**kit.env, "CANARY": 'value with = "quotes"\nand lines', "EMPTY": ""}
-    source = "import json, os; print(json.dumps(dict(os.environ)))"
-    async with kit.started(kit.program(source, env=canary)) as (_, process):
-        seen = json.loads(await output(process))
-    assert {name: seen.get(name) for name in canary} == canary
-    leaked = {name for name in seen if name not in canary and name in os.environ and seen[name] == os.environ[name]}
-    assert leaked <= {"PATH", "HOME", "LC_CTYPE"}, leaked
-
-
 CHECKS: Mapping[str, Check] = MappingProxyType(
     {
-        "load:spec-valid": spec_is_valid,
+        "spec:valid": spec_is_valid,
         "preflight:says-what-to-do": preflight_says_what_to_do,
         "claim:enforced-matches-declared": enforced_is_what_is_claimed,
         "argv:no-shell": no_shell_reads_arguments,
@@ -294,10 +220,10 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         "io:10-mib-no-deadlock": ten_mib_pass_without_deadlock,
         "io:stderr-separate": standard_error_is_separate,
         "sandbox:gone-is-unavailable": a_gone_process_is_unavailable,
-        "env:exactly-the-decided": the_environment_is_exactly_the_decided_one,
+        **{name: check for name, (_, check) in CONTROL_CHECKS.items()},
     }
 )
 """Every check by its id."""
 
-CLAIMED: Mapping[str, Control] = MappingProxyType({"env:exactly-the-decided": "env"})
-"""Checks that hold only for runtimes that claim a control."""
+CLAIMED: Mapping[str, Control] = MappingProxyType({name: control for name, (control, _) in CONTROL_CHECKS.items()})
+"""Checks that hold only for runtimes that claim a control, and prove it."""
