@@ -144,6 +144,8 @@ def _hostile(kind: msgspec.inspect.Type) -> object:
             return [_hostile(item)]
         case msgspec.inspect.UnionType(types=types):
             return _hostile(types[0])
+        case msgspec.inspect.DictType(value_type=msgspec.inspect.StrType() | msgspec.inspect.DictType() as value):
+            return {HOSTILE: _hostile(value)}
         case msgspec.inspect.DictType() | msgspec.inspect.AnyType():
             return {HOSTILE: [HOSTILE, {HOSTILE: HOSTILE}], "query": HOSTILE}
         case msgspec.inspect.BoolType():

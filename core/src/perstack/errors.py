@@ -14,7 +14,8 @@
     │       ├── JournalCorrupt    1   the chain does not hold
     │       └── JournalWriteError 2   the disk is full or broken
     ├── PolicyError               5   refused: what was asked is not allowed
-    │   └── ControlsMissing       5   a runtime cannot enforce what the run requires
+    │   ├── ControlsMissing       5   a runtime cannot enforce what the run requires
+    │   └── ControlsBroken        6   a runtime does not enforce what it claims
     ├── SandboxError              2   the boundary failed, which is never a command's result
     │   └── SandboxUnavailable    2
     ├── SkillError                2   a skill did not start or broke its protocol
@@ -27,7 +28,7 @@ A command's non-zero exit, a tool's own failure and a denied call are results, n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -41,6 +42,7 @@ class ExitCode(IntEnum):
     BUDGET = 3
     INTERACTIVE = 4
     REFUSED = 5
+    BROKEN = 6
     INTERRUPTED = 130
     TERMINATED = 143
 
@@ -155,6 +157,19 @@ class ControlsMissing(PolicyError):
             f"Runtime {runtime!r} does not enforce {', '.join(self.missing)} for skill {skill!r}; nothing was started.",
             hint=hint
             or "Choose a runtime that does, or go without the control: --relax CONTROL, or in your own settings.",
+        )
+
+
+class ControlsBroken(PolicyError):
+    """A control was tried and does not hold, or nobody could tell although the run requires it."""
+
+    exit_code = ExitCode.BROKEN
+
+    def __init__(self, *, runtime: str, broken: Mapping[str, Sequence[str]]) -> None:
+        lines = [f"{skill}: {', '.join(controls)}" for skill, controls in broken.items()]
+        super().__init__(
+            f"Runtime {runtime!r} was tried and does not hold, so nothing was started:\n" + "\n".join(lines),
+            hint="See what happened with: perstack prove",
         )
 
 

@@ -358,6 +358,16 @@ class InitializeRuntime(Event, frozen=True, kw_only=True, tag="initializeRuntime
     query: str | None = None
 
 
+class ProveBoundary(Event, frozen=True, kw_only=True, tag="proveBoundary"):
+    """Every sandbox was tried before any skill was started: a verdict by skill and control, and what got through."""
+
+    runtime: str
+    ok: bool
+    duration_ms: int
+    verdicts: dict[str, dict[str, str]]
+    broken: tuple[str, ...] = ()
+
+
 class SkillStarting(Event, frozen=True, kw_only=True, tag="skillStarting"):
     """A skill's sandbox is being opened."""
 
@@ -469,13 +479,9 @@ JournalEvent: TypeAlias = (
     | ResumeToolCalls
     | ContinueToNextStep
     | CompleteRun
-    | StopRunByInteractiveTool
-    | StopRunByDelegate
-    | StopRunByExceededMaxSteps
-    | StopRunByBudget
-    | StopRunByError
-    | StopRunByCancellation
+    | StopEvent
     | InitializeRuntime
+    | ProveBoundary
     | SkillStarting
     | SkillConnected
     | SkillStderr

@@ -26,6 +26,8 @@ COMMANDS = {
     "run": Command("perstack.cli.run", "Run an Expert until it has an answer"),
     "check": Command("perstack.cli.check", "Check a configuration without running it"),
     "explain": Command("perstack.cli.explain", "Show what each skill of an Expert may do, and why"),
+    "prove": Command("perstack.cli.prove", "Try to break out of a project's own sandboxes"),
+    "runtimes": Command("perstack.cli.runtimes", "Show which controls each runtime enforces here"),
     "log": Command("perstack.cli.log", "Show what happened in past runs"),
     "doctor": Command("perstack.cli.doctor", "Check this machine and its runtimes"),
     "gc": Command("perstack.cli.gc", "Remove what killed runs left behind"),

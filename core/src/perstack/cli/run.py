@@ -25,7 +25,7 @@ TICK_SECONDS = 0.1
 EPILOG = """\
 exit codes:
   0 completed   1 usage or configuration   2 failed   3 stopped by a budget
-  4 waits for an interactive answer   5 refused by policy   130, 143 ended by a signal
+  4 waits for an interactive answer   5 refused by policy   6 a control does not hold   130, 143 ended by a signal
 """
 
 
@@ -55,6 +55,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="let the run go without a control that it requires; can be repeated",
     )
     add("--approve", metavar="SKILL:TOOL", action="append", default=[], help="allow calls that would be asked for")
+    add("--prove", action="store_true", help="try to break out of every skill's sandbox first; go on if none gives way")
     add = parser.add_argument_group("limits").add_argument
     add("--max-steps", metavar="N", type=_number, help="steps of the whole job, delegates included (default: 100)")
     add(
@@ -127,6 +128,7 @@ def _request(args: argparse.Namespace) -> RunRequest:
         continue_job=continue_job,
         resume_from=args.resume_from,
         is_answer=args.is_answer,
+        prove=args.prove,
     )
 
 

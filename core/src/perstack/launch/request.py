@@ -23,6 +23,7 @@ class RunRequest:
         job_id: Id of a new job; None makes one up.
         continue_job: Job to go on with; an empty text means the newest.
         resume_from: Checkpoint of `continue_job` to go on from; None is its newest state.
+        prove: Try the boundary of every skill before one is started.
     """
 
     expert: str
@@ -35,6 +36,7 @@ class RunRequest:
     continue_job: str | None = None
     resume_from: str | None = None
     is_answer: bool = False
+    prove: bool = False
 
     def __post_init__(self) -> None:
         if self.job_id is not None and self.continue_job is not None:

@@ -19,7 +19,7 @@ from perstack.engine.models import Models
 from perstack.engine.recorder import Recorder, Watcher
 from perstack.engine.resume import Resumption, parse_answer, pending_questions, replay
 from perstack.engine.state import JobState, RunState
-from perstack.errors import JobNotFound, SandboxUnavailable, UsageError
+from perstack.errors import JobNotFound, UsageError
 from perstack.events import InitializeRuntime, PluginRef
 from perstack.ids import new_id
 from perstack.journal.files import local_state_dir
@@ -28,10 +28,11 @@ from perstack.launch.plan import RunPlan
 from perstack.launch.signals import ended_by_signals
 from perstack.launch.sinks import event_sinks
 from perstack.launch.tooling import open_tools
+from perstack.sandbox.lease import check_works
 from perstack.specs import RuntimeContext
 
 if TYPE_CHECKING:
-    from perstack.protocols import JournalStore, JournalWriter, Runtime
+    from perstack.protocols import JournalStore, JournalWriter
     from perstack.tools.review import Approver
 
 
@@ -59,7 +60,7 @@ async def run_job(plan: RunPlan, *, watchers: Sequence[Watcher], person: Person)
         UsageError: The job cannot go on like this.
         JournalError: The journal cannot be used.
         SandboxError: The runtime does not work here.
-        PolicyError: The runtime enforces less than is required.
+        PolicyError: The runtime enforces less than is required, or than it claims.
         Interrupted: A signal ended the job, which left a checkpoint.
     """
     store = open_store(plan)
@@ -89,8 +90,12 @@ async def _run(plan: RunPlan, recorder: Recorder, resumption: Resumption | None,
             notify=recorder.notify,
         )
     )
-    await _preflight(plan, runtime)
+    await check_works(plan.runtime.name, runtime)
     _announce(plan, recorder)
+    if plan.request.prove:
+        from perstack.launch.proof import prove_run
+
+        await prove_run(plan, recorder)
     back = AskingBack(person.answer, redact=plan.redactor.text)
     context = _context(plan, recorder, client, open_tools(plan, recorder, runtime, person.approve, back), person)
     back.job = context
@@ -173,14 +178,6 @@ def _check_goes_on(plan: RunPlan, resumption: Resumption) -> None:
         raise UsageError(
             f"The job has used {resumption.job.steps} steps, and {plan.loaded.project.max_steps} are allowed.",
             hint=f"Allow more with: --max-steps {resumption.job.steps * 2}",
-        )
-
-
-async def _preflight(plan: RunPlan, runtime: Runtime) -> None:
-    report = await runtime.preflight()
-    if not report.ok:
-        raise SandboxUnavailable(
-            f"Runtime {plan.runtime.name!r} does not work here:\n" + "\n".join(str(one) for one in report.problems)
         )
 
 

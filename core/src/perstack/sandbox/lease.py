@@ -12,7 +12,7 @@ import anyio
 from perstack_proxy.sanitise import sanitise_line
 
 from perstack.background import background
-from perstack.errors import ControlsMissing, PerstackError, SkillError
+from perstack.errors import ControlsMissing, PerstackError, SandboxUnavailable, SkillError
 from perstack.protocols import ConnectRequest, SandboxRequest
 from perstack.sandbox.known_tools import changed_tools
 from perstack.sandbox.lazy import LazySession
@@ -212,6 +212,19 @@ async def _open(
             report.notice(sanitise_line(f"its tools are not those of the last run: {', '.join(changes)}"))
         context.known.keep(policy, session.tools)
     return ConnectedSkill(policy=policy, session=session, sandbox=sandbox), process
+
+
+async def check_works(name: str, runtime: Runtime) -> None:
+    """The runtime can work on this host.
+
+    Raises:
+        SandboxUnavailable: It cannot; carries what to do about it.
+    """
+    report = await runtime.preflight()
+    if not report.ok:
+        raise SandboxUnavailable(
+            f"Runtime {name!r} does not work here:\n" + "\n".join(str(one) for one in report.problems)
+        )
 
 
 def check_controls(policy: SkillPolicy, sandbox: Sandbox | None, *, runtime: str) -> None:

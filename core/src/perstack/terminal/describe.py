@@ -26,6 +26,7 @@ from perstack.events import (
     FinishToolExecution,
     InitializeRuntime,
     PluginEvent,
+    ProveBoundary,
     ProxyAccess,
     ResumeToolCalls,
     Retry,
@@ -151,8 +152,8 @@ def _lines(event: Event, words: _Words) -> Iterator[Line]:
             yield Line("pending: " + ", ".join(name(call) for call in event.pending_tool_calls))
         case SkillStarting() | SkillConnected() | SkillStderr() | SkillViolation() | SkillDisconnected():
             yield from _skill(event, words)
-        case InitializeRuntime():
-            yield from _start(event)
+        case InitializeRuntime() | ProveBoundary():
+            yield from _start(event, words)
         case ProxyAccess():
             tone: Tone = "bad" if event.action == "blocked" else "plain"
             reason = f": {words.text(event.reason)}" if event.reason else ""
@@ -267,7 +268,10 @@ def _skill(
             yield Line(f"{skill} disconnected{': ' if reason else ''}{reason}", "bad" if reason else "dim")
 
 
-def _start(event: InitializeRuntime) -> Iterator[Line]:
+def _start(event: InitializeRuntime | ProveBoundary, words: _Words) -> Iterator[Line]:
+    if isinstance(event, ProveBoundary):
+        yield from _proof(event, words)
+        return
     head = f"perstack {event.runtime_version}, runtime {event.runtime}, model {event.model} of {event.provider}"
     yield Line(sanitise_line(head, limit=300))
     if event.plugins:
@@ -276,3 +280,15 @@ def _start(event: InitializeRuntime) -> Iterator[Line]:
     if event.relaxed_controls:
         relaxed = ", ".join(event.relaxed_controls)
         yield Line(sanitise_line(f"relaxed by you: {relaxed}", limit=1000), "bad")
+
+
+def _proof(event: ProveBoundary, words: _Words) -> Iterator[Line]:
+    runtime, took = sanitise_line(event.runtime, limit=80), duration(event.duration_ms)
+    tried = f"tried {counted(len(event.verdicts), 'skill')} on {runtime}, {took}"
+    if event.ok:
+        proved = sum(list(verdicts.values()).count("proved") for verdicts in event.verdicts.values())
+        yield Line(f"{tried}: {proved} controls hold", "good")
+    else:
+        yield Line(f"{tried}: not every control holds, so nothing is started", "bad")
+    for evidence in event.broken:
+        yield Line(words.text(evidence), "bad")

@@ -18,6 +18,7 @@ from perstack.events import (
     FinishToolExecution,
     InitializeRuntime,
     PluginEvent,
+    ProveBoundary,
     ProxyAccess,
     Retry,
     ReviewToolCall,
@@ -43,6 +44,7 @@ REDRAW_SECONDS = 0.1
 
 _SHOWN = (
     InitializeRuntime,
+    ProveBoundary,
     SkillConnected,
     SkillStderr,
     SkillViolation,

@@ -174,5 +174,5 @@ class Project:
 
 def result_of(exit_code: int, stdout: str, stderr: str) -> RunResult:
     """A result from what a process left."""
-    events = [json.loads(line) for line in stdout.splitlines() if line.startswith("{")]
+    events = [json.loads(line) for line in stdout.splitlines() if line.startswith('{"')]
     return RunResult(exit_code=exit_code, stdout=stdout, stderr=stderr, events=tuple(events))

@@ -1,0 +1,126 @@
+"""The proof of a project's boundary: by itself, or before a run."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from perstack_proxy.sanitise import sanitise_line
+
+from perstack.errors import ControlsBroken
+from perstack.events import ProveBoundary
+from perstack.ids import new_id
+from perstack.journal.files import local_state_dir
+from perstack.policy.env import env_values
+from perstack.proving.prove import ProofContext, prove
+from perstack.sandbox.lease import check_works
+from perstack.specs import RuntimeContext
+
+if TYPE_CHECKING:
+    from perstack.config.loading import Loaded
+    from perstack.engine.recorder import Recorder
+    from perstack.events import Event
+    from perstack.launch.plan import RunPlan
+    from perstack.plugins.registry import Registry
+    from perstack.policy.decide import Decision
+    from perstack.protocols import Runtime
+    from perstack.proving.findings import SkillProof
+    from perstack.specs import RuntimeSpec
+
+
+async def prove_project(
+    decisions: Iterable[Decision],
+    *,
+    loaded: Loaded,
+    registry: Registry,
+    runtime_spec: RuntimeSpec,
+    workspace: Path,
+    state_dir: Path,
+    brief: bool = False,
+    progress: Callable[[str], None] = lambda _: None,
+) -> tuple[SkillProof, ...]:
+    """What holds for every skill of every Expert that was decided on, each one once.
+
+    Args:
+        decisions: What runs would be given.
+        loaded: The configuration that they come from.
+        registry: Its plugins.
+        runtime_spec: The runtime; the proof makes one of its own.
+        workspace: Host directory of the run, resolved.
+        state_dir: The user's state directory.
+        brief: Leave out what loads the machine.
+        progress: Told what is about to be tried.
+
+    Raises:
+        ConfigError: A variable has no value.
+        PolicyError: A run would be refused.
+        SandboxError: The runtime does not work here.
+    """
+    experts = {expert.key: expert for decision in decisions for expert in decision.experts.values()}
+    env = {
+        key: {policy.skill: env_values(policy, loaded.host_env) for policy in expert.skills}
+        for key, expert in experts.items()
+    }
+
+    def runtime(notify: Callable[[Event], None]) -> Runtime:
+        job = new_id()
+        return runtime_spec.factory(RuntimeContext(run_id=new_id(), job_id=job, state_dir=Path(place), notify=notify))
+
+    # What a sandbox changes in a copy of the workspace is thrown away with this directory.
+    with tempfile.TemporaryDirectory(prefix="perstack-proof-") as place:
+        await check_works(runtime_spec.name, runtime(lambda _: None))
+        context = ProofContext(
+            runtime=runtime,
+            runtime_name=runtime_spec.name,
+            claims=runtime_spec.claims,
+            registry=registry,
+            workspace=workspace,
+            state_dir=state_dir,
+            environ=loaded.host_env.values,
+            brief=brief,
+            progress=progress,
+        )
+        return await prove(experts.values(), env=env, context=context)
+
+
+async def prove_run(plan: RunPlan, recorder: Recorder) -> None:
+    """Every claim of the run's runtime held a moment ago, for each of its skills; that is on record.
+
+    Raises:
+        ControlsBroken: Something did not, or nobody could tell of something that is required; names it.
+    """
+    started = time.monotonic()
+    proofs = await prove_project(
+        [plan.decision],
+        loaded=plan.loaded,
+        registry=plan.registry,
+        runtime_spec=plan.runtime,
+        workspace=plan.request.workspace,
+        state_dir=local_state_dir(plan.request.state_dir),
+        brief=True,
+    )
+    broken = {_name(proof): proof.broken for proof in proofs if proof.broken}
+    recorder.record(
+        ProveBoundary(
+            **recorder.stamp(recorder.job_id),
+            runtime=plan.runtime.name,
+            ok=not broken,
+            duration_ms=round((time.monotonic() - started) * 1000),
+            verdicts={_name(proof): {one.control: one.verdict for one in proof.controls} for proof in proofs},
+            broken=tuple(
+                sanitise_line(f"{_name(proof)}: {one.control}: {one.evidence}")
+                for proof in proofs
+                for one in proof.controls
+                if one.broken
+            ),
+        )
+    )
+    if broken:
+        raise ControlsBroken(runtime=plan.runtime.name, broken=broken)
+
+
+def _name(proof: SkillProof) -> str:
+    return f"{proof.expert} / {proof.skill}"

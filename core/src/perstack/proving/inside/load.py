@@ -1,0 +1,104 @@
+"""Attacks on a sandbox's limits, and what its control group says of them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from contextlib import suppress
+
+Json = dict[str, object]
+
+MIB = 1024 * 1024
+CGROUPS = "/sys/fs/cgroup"
+
+
+def memory(limit: int, fill: bool) -> Json:  # noqa: FBT001 - called by name
+    """What the control group allows, and how much a child got before it was ended.
+
+    Args:
+        limit: Bytes that the sandbox should have.
+        fill: Try to use more; a large limit is only read.
+    """
+    found: Json = {
+        "limit": _read("memory.max", "memory/memory.limit_in_bytes"),
+        "swap": _read("memory.swap.max", ""),
+        "memory_and_swap": _read("", "memory/memory.memsw.limit_in_bytes"),
+        "host_swap": _host_swap(),
+    }
+    if fill:
+        found["used"], found["ended"] = _fill(limit // MIB + 64)
+    return found
+
+
+def _fill(wanted: int) -> tuple[int, bool]:
+    """MiB that a child used, and whether it was ended for them."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with suppress(BaseException):
+            held = []
+            for _ in range(wanted):
+                held.append(bytearray(b"x" * MIB))
+                os.write(writer, b"x")
+            os._exit(0)
+        os._exit(1)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as file:
+        used = len(file.read())
+    return used, os.waitpid(child, 0)[1] != 0
+
+
+def _host_swap() -> str:
+    with suppress(OSError), open("/proc/meminfo", encoding="ascii") as file:
+        return next((line.split()[1] for line in file if line.startswith("SwapTotal:")), "")
+    return ""
+
+
+def processors(burners: int, seconds: float) -> Json:
+    """What the control group allows, and how many processor cores `burners` children used in `seconds`."""
+    quota = _read("cpu.max", "cpu/cpu.cfs_quota_us")
+    period = _read("", "cpu/cpu.cfs_period_us")
+    started, children = time.monotonic(), []
+    for _ in range(burners):
+        child = os.fork()
+        if child == 0:
+            while time.monotonic() < started + seconds:
+                pass
+            os._exit(0)
+        children.append(child)
+    used = 0.0
+    for child in children:
+        _, _, usage = os.wait4(child, 0)
+        used += usage.ru_utime + usage.ru_stime
+    return {"quota": quota, "period": period, "used": used / (time.monotonic() - started), "cores": os.cpu_count() or 1}
+
+
+def forks(most: int) -> Json:
+    """How many processes could be there at once; it stops at `most`."""
+    limit = _read("pids.max", "pids/pids.max")
+    children: list[int] = []
+    refused = ""
+    try:
+        while len(children) < most:
+            child = os.fork()
+            if child == 0:
+                signal.pause()
+                os._exit(0)
+            children.append(child)
+    except OSError as error:
+        refused = str(error.strerror)
+    finally:
+        for child in children:
+            os.kill(child, signal.SIGKILL)
+        for child in children:
+            os.waitpid(child, 0)
+    return {"limit": limit, "made": len(children), "refused": refused}
+
+
+def _read(second: str, first: str) -> str:
+    """A limit in the words of version 2 or version 1 of control groups; empty where it is not shown."""
+    for name in filter(None, (second, first)):
+        with suppress(OSError), open(f"{CGROUPS}/{name}", encoding="ascii") as file:
+            return file.read().strip()
+    return ""

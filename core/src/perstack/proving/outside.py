@@ -1,0 +1,209 @@
+"""What stands outside of the sandboxes that are put to the proof: things to steal, services to reach, and who sees it.
+
+The evidence for what did not happen comes from here, and not only from the program inside.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+
+from perstack.background import background
+
+if TYPE_CHECKING:
+    from anyio.abc import ByteStream, Listener, TaskGroup
+
+CANARY = "PERSTACK_CANARY"
+MOST_ADDRESSES = 8
+SELF_CHECK_SECONDS = 2.0
+SLEEPER = "import sys; sys.stdin.read()"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Host:
+    """The host's side.
+
+    Attributes:
+        mark: A random word; whoever shows it outside of this process got through.
+        baits: Directories of the host that no sandbox is given; each holds a file `canary`.
+        decoy: A word in the variables of a process of this user.
+        canary: Name of those files, which ends with what they hold.
+        unix: Path of a unix socket that answers.
+        abstract: Name of one that has no file.
+        services: Addresses and ports that answer; each one was tried from here.
+        udp: The same, for datagrams.
+        arrived: Where `mark` arrived, by name of the service, once for each skill that sent it.
+    """
+
+    mark: str
+    decoy: str
+    baits: tuple[Path, ...]
+    canary: str
+    unix: Path
+    abstract: str
+    services: tuple[tuple[str, int], ...]
+    udp: tuple[tuple[str, int], ...]
+    arrived: dict[str, set[str]] = field(default_factory=dict)
+
+    def marked(self, skill: int) -> str:
+        """The mark as one skill shows it."""
+        return f"{self.mark}:{skill}."
+
+    def arrivals(self, skill: int) -> tuple[str, ...]:
+        """Where that skill's mark arrived."""
+        return tuple(sorted(place for place, marks in self.arrived.items() if self.marked(skill) in marks))
+
+    def made(self, skill: int) -> tuple[str, ...]:
+        """Files with that skill's mark that somebody made in the baits."""
+        mark = self.marked(skill)
+        found = [path for bait in self.baits for path in bait.glob("made-*") if path.is_file()]
+        return tuple(sorted(str(path) for path in found if path.read_text(encoding="latin-1")[:4096] == mark))
+
+
+@asynccontextmanager
+async def outside(places: Sequence[Path]) -> AsyncIterator[Host]:
+    """The host's side while sandboxes are put to the proof; nothing of it stays. `places` get a bait each."""
+    mark, decoy = secrets.token_hex(16), secrets.token_hex(16)
+    async with AsyncExitStack() as stack:
+        canary = f"canary-{mark}"
+        baits = tuple(stack.enter_context(_bait(place, canary, mark)) for place in places)
+        stack.enter_context(_variable(CANARY, mark))
+        stack.enter_context(_decoy(decoy))
+        tasks = await stack.enter_async_context(background())
+        arrived: dict[str, set[str]] = {}
+        unix = baits[0] / "answers.sock"
+        abstract = f"perstack-{mark}"
+        for name, path in (("the unix socket", str(unix)), ("the unix socket without a file", f"\0{abstract}")):
+            with suppress(OSError, ValueError):
+                listener = await anyio.create_unix_listener(path)
+                await _serve(tasks, listener, name, arrived)
+        with suppress(OSError):
+            unix.chmod(0o666)
+        services = await _services(tasks, arrived)
+        udp = await _datagrams(tasks, arrived)
+        yield Host(
+            mark=mark,
+            decoy=decoy,
+            baits=baits,
+            canary=canary,
+            unix=unix,
+            abstract=abstract,
+            services=services,
+            udp=udp,
+            arrived=arrived,
+        )
+
+
+@contextmanager
+def _bait(place: Path, canary: str, mark: str) -> Iterator[Path]:
+    """A directory that anybody who sees it may use, so that only the boundary keeps a skill from it."""
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    bait = Path(tempfile.mkdtemp(prefix="perstack-prove-", dir=place))
+    try:
+        bait.chmod(0o777)
+        (bait / canary).write_text(mark, encoding="ascii")
+        (bait / canary).chmod(0o644)
+        yield bait
+    finally:
+        shutil.rmtree(bait, ignore_errors=True)
+
+
+@contextmanager
+def _variable(name: str, value: str) -> Iterator[None]:
+    """A variable of this process that no skill asked for."""
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        del os.environ[name]
+
+
+@contextmanager
+def _decoy(word: str) -> Iterator[None]:
+    """A process of this user with `word` in its variables; it ends with its standard input."""
+    command = [sys.executable, "-I", "-S", "-c", SLEEPER]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, env={**os.environ, "PERSTACK_DECOY": word}) as process:
+        try:
+            yield
+        finally:
+            process.kill()
+
+
+async def _services(tasks: TaskGroup, arrived: dict[str, set[str]]) -> tuple[tuple[str, int], ...]:
+    """A service on every address of this machine; those are left that answer from here."""
+    answering = []
+    for address in addresses():
+        with suppress(OSError):
+            multi = await anyio.create_tcp_listener(local_host=address)
+            for listener in multi.listeners:
+                port = int(listener.extra(anyio.abc.SocketAttribute.local_port))  # noqa: S610 - no query
+                await _serve(tasks, listener, f"{address} port {port}", arrived)
+                with suppress(OSError), anyio.move_on_after(SELF_CHECK_SECONDS):
+                    async with await anyio.connect_tcp(address, port):
+                        answering.append((address, port))
+    return tuple(answering)
+
+
+async def _datagrams(tasks: TaskGroup, arrived: dict[str, set[str]]) -> tuple[tuple[str, int], ...]:
+    answering = []
+    for address in addresses():
+        if ":" in address:
+            continue
+        with suppress(OSError):
+            receiver = await anyio.create_udp_socket(family=socket.AF_INET, local_host=address)
+            port = int(receiver.extra(anyio.abc.SocketAttribute.local_port))  # noqa: S610 - no query
+            tasks.start_soon(_receive, receiver, f"datagrams to {address} port {port}", arrived)
+            answering.append((address, port))
+    return tuple(answering)
+
+
+async def _receive(receiver: anyio.abc.UDPSocket, name: str, arrived: dict[str, set[str]]) -> None:
+    async with receiver:
+        async for data, _ in receiver:
+            arrived.setdefault(name, set()).add(data.decode("latin-1"))
+
+
+async def _serve(tasks: TaskGroup, listener: Listener[ByteStream], name: str, arrived: dict[str, set[str]]) -> None:
+    async def answer(client: ByteStream) -> None:
+        async with client:
+            data = b""
+            with suppress(anyio.EndOfStream, anyio.BrokenResourceError), anyio.move_on_after(SELF_CHECK_SECONDS):
+                while len(data) < 4096:
+                    data += await client.receive(4096)
+            if data:
+                arrived.setdefault(name, set()).add(data.decode("latin-1"))
+
+    async def serve() -> None:
+        async with listener:
+            await listener.serve(answer)
+
+    tasks.start_soon(serve)
+
+
+def addresses() -> tuple[str, ...]:
+    """This machine's own addresses, loopback first; no more than a few of them."""
+    found = ["127.0.0.1"]
+    with suppress(OSError):
+        lines = Path("/proc/net/fib_trie").read_text(encoding="ascii").splitlines()
+        for before, line in pairwise(lines):
+            if "host LOCAL" in line:
+                found.append(before.split()[-1])
+    with suppress(OSError):
+        for line in Path("/proc/net/if_inet6").read_text(encoding="ascii").splitlines():
+            digits, _, _, scope = line.split()[:4]
+            if scope in {"00", "10"}:  # global and host; link-local ones need the name of a device
+                found.append(socket.inet_ntop(socket.AF_INET6, bytes.fromhex(digits)))
+    return tuple(dict.fromkeys(found))[:MOST_ADDRESSES]

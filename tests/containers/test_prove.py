@@ -1,0 +1,86 @@
+"""``perstack prove`` on real engines: what holds is proved, and a control that is off is found, alone and by name."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from xml.etree import ElementTree as ET
+
+import fake_plugins
+import pytest
+import weak_runtime
+from perstack.skill_policy import CONTROLS
+from repository import ROOT
+
+pytestmark = pytest.mark.engine
+
+SECONDS = 60.0
+"""The longest that a proof of one runtime may take, once there is an image."""
+
+
+def verdicts(report: dict) -> dict[str, dict[str, str]]:
+    """The verdict on each control, by skill."""
+    return {
+        skill["skill"]: {control["control"]: control["verdict"] for control in skill["controls"]}
+        for skill in report["skills"]
+    }
+
+
+def prove(hostile, *options: str, runtime: str | None = None, env: dict | None = None):
+    return hostile.project.perstack(
+        *("prove", "box", "--runtime", runtime or hostile.engine.name, "--workspace", str(hostile.workspace), *options),
+        env={**hostile.all_env, **(env or {})},
+        timeout=300,
+    )
+
+
+def test_every_claim_of_a_runtime_is_proved_for_each_skill_within_a_minute(hostile, tmp_path) -> None:
+    secret = secrets.token_hex(16)
+    hostile.write(hostile.skill(extra='requiredEnv = ["WANTED"]\nlimits = { memory = "64MiB", pids = 64 }'))
+    (hostile.workspace / ".env").write_text(f"TOKEN={secret}\n")
+    (hostile.workspace / "perstack.toml").write_text("[experts]\n")
+    junit = tmp_path / "junit.xml"
+
+    done = prove(hostile, "--json", "--junit", str(junit), env={"WANTED": secret})
+
+    assert done.exit_code == 0, done.stdout + done.stderr
+    report = json.loads(done.stdout)
+    assert report["ok"]
+    assert report["seconds"] < SECONDS
+    found = verdicts(report)
+    assert set(found) == {"@perstack/base", "probe"}
+    for controls in found.values():
+        assert list(controls) == list(CONTROLS)
+        assert {name for name, verdict in controls.items() if verdict != "proved"} <= {"limits.disk", "limits.swap"}
+        assert controls["limits.disk"] == "not claimed"
+    assert "was ended after" in done.stdout, "a limit that is small is filled"
+    assert "heard nothing" in done.stdout, "the evidence for the network comes from outside"
+    assert secret not in done.stdout + done.stderr + junit.read_text()
+    cases = ET.parse(junit).getroot().findall("testsuite/testcase")
+    assert len(cases) == 2 * len(CONTROLS)
+    assert not ET.parse(junit).getroot().findall("testsuite/testcase/failure")
+    assert sorted(path.name for path in hostile.workspace.iterdir()) == [".env", "perstack.toml", "probe.py"]
+
+
+def test_each_control_that_is_off_is_found_and_no_other(hostile, tmp_path) -> None:
+    if hostile.engine.name != "docker":
+        return
+    site = tmp_path / "site"
+    site.mkdir()
+    fake_plugins.install(site, "weak", "from weak_runtime import perstack_register_runtimes\n")
+    hostile.write(*(hostile.skill(name) for name in ("sound", *weak_runtime.WEAKNESSES)))
+    path = f"{site}:{ROOT / 'tests' / 'support'}"
+    hostile.env["SECRET_OF_THE_HOST"] = secrets.token_hex(16)
+
+    done = prove(hostile, "--json", runtime="weak", env={"PYTHONPATH": path})
+
+    assert done.exit_code == 6, done.stdout + done.stderr
+    report = json.loads(done.stdout)
+    failed = {
+        skill: {control for control, verdict in controls.items() if verdict == "failed"}
+        for skill, controls in verdicts(report).items()
+    }
+    assert failed.pop("sound") == set(), "the control: the same runtime with nothing off"
+    assert failed.pop("@perstack/base") == set()
+    assert failed == {name: controls for name, (_, controls) in weak_runtime.WEAKNESSES.items()}
+    assert report["seconds"] < SECONDS
