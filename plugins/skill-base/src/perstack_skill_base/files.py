@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
+from perstack_proxy.beneath import FILE_FLAGS
 from perstack_proxy.limits import MIB
 
 from perstack_skill_base.calls import Arguments, Call
 from perstack_skill_base.errors import ToolError, from_os_error, invalid
-from perstack_skill_base.flags import FILE_FLAGS
 from perstack_skill_base.paths import Entry, open_regular, refuse_unwritable
 
 #: Permissions survive a change of the content; set-uid and set-gid do not, as with any write.

@@ -6,7 +6,8 @@ import os
 import re
 from typing import NamedTuple
 
-from perstack_skill_base.flags import FILE_FLAGS
+from perstack_proxy.beneath import FILE_FLAGS
+
 from perstack_skill_base.globs import translate
 
 #: Later ones win over earlier ones.

@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
+from perstack_proxy.beneath import DIRECTORY_FLAGS, FILE_FLAGS
 from perstack_proxy.sanitise import sanitise_line
 
 from perstack_skill_base.beneath import link_error, open_by_walk, open_directory
 from perstack_skill_base.errors import ToolError, denied, from_os_error, invalid, not_found
-from perstack_skill_base.flags import DIRECTORY_FLAGS, FILE_FLAGS
 from perstack_skill_base.limits import PATH_CHARACTERS
 from perstack_skill_base.policy import FilePolicy
 

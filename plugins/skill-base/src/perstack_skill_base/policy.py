@@ -1,111 +1,20 @@
 """What the run's policy says about files and bounds: control files are not written, secret files are not read.
 
-A control file is one that a program outside the sandbox obeys later: the configuration of Perstack itself, of git, of
-a shell, an editor or a CI service. A path is of its kind if any of its components is, in any case of its letters, so
-neither a directory below nor a renamed one above leads around. The configuration can except paths; a command that
-`exec` starts is not bound by this, it is bound by its sandbox.
+Which these are, `perstack_proxy.filenames` says. The configuration can except paths; a command that `exec` starts is
+not bound by this, it is bound by its sandbox.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
+
+from perstack_proxy.filenames import control_reason, is_secret
 
 from perstack_skill_base.limits import Bounds
 
 if TYPE_CHECKING:
     import re
-
-#: Names of control files by what obeys them. Lower case; `*` stands for any characters.
-CONTROL_NAMES: Mapping[str, tuple[str, ...]] = {
-    "configuration of Perstack": ("perstack.toml", "perstack.lock"),
-    "an environment file": (".env", ".env.*", ".envrc"),
-    "git's own, which can hold programs to run": (".git", ".gitmodules", ".husky", ".pre-commit-config.y*ml"),
-    "run by a CI service": (
-        ".github",
-        ".gitlab",
-        ".gitlab-ci.y*ml",
-        ".gitea",
-        ".forgejo",
-        ".circleci",
-        ".buildkite",
-        ".travis.y*ml",
-        ".drone.y*ml",
-        ".woodpecker*",
-        "azure-pipelines.y*ml",
-        "bitbucket-pipelines.y*ml",
-        "jenkinsfile",
-    ),
-    "run by an editor or an agent": (
-        ".vscode",
-        ".idea",
-        ".zed",
-        ".fleet",
-        ".devcontainer",
-        ".devcontainer.json",
-        "*.code-workspace",
-        ".exrc",
-        ".vimrc",
-        ".nvimrc",
-        ".nvim.lua",
-        ".dir-locals.el",
-        ".claude",
-        ".cursor",
-        ".mcp.json",
-    ),
-    "run by a shell or a package manager": (
-        ".bashrc",
-        ".bash_profile",
-        ".bash_login",
-        ".bash_logout",
-        ".profile",
-        ".zshrc",
-        ".zshenv",
-        ".zprofile",
-        ".npmrc",
-        ".yarnrc",
-        ".yarnrc.yml",
-        ".pypirc",
-    ),
-}
-
-#: Names of files that hold secrets and nothing else of use. Lower case; `*` stands for any characters.
-SECRET_NAMES = (
-    ".env",
-    ".env.*",
-    ".envrc",
-    ".npmrc",
-    ".pypirc",
-    ".netrc",
-    "_netrc",
-    ".git-credentials",
-    ".pgpass",
-    ".my.cnf",
-    ".htpasswd",
-    ".vault-token",
-    ".ssh",
-    ".gnupg",
-    ".aws",
-    ".azure",
-    ".kube",
-    ".dockercfg",
-    "application_default_credentials.json",
-    "id_rsa",
-    "id_dsa",
-    "id_ecdsa",
-    "id_ed25519",
-    "*.pem",
-    "*.key",
-    "*.p12",
-    "*.pfx",
-    "*.jks",
-    "*.keystore",
-    "*.kdbx",
-    "*.tfstate",
-)
-#: These look like environment files and are there to be read.
-SAMPLE_NAMES = (".env.example", ".env.sample", ".env.template", ".env.dist", ".env.defaults")
 
 
 class FilePolicy:
@@ -125,21 +34,12 @@ class FilePolicy:
 
     def control(self, parts: Sequence[str]) -> str | None:
         """What obeys this path, or None if it may be written."""
-        for part in parts:
-            folded = part.casefold()
-            for reason, names in CONTROL_NAMES.items():
-                if _matcher(names)(folded):
-                    return None if _excepted(self._writable, parts) else reason
-        return None
+        reason = control_reason(parts)
+        return None if reason is None or _excepted(self._writable, parts) else reason
 
     def secret(self, parts: Sequence[str]) -> bool:
         """Whether this path may not be read."""
-        among = _matcher(SECRET_NAMES)
-        for part in parts:
-            folded = part.casefold()
-            if among(folded) and folded not in SAMPLE_NAMES:
-                return not _excepted(self._readable, parts)
-        return False
+        return is_secret(parts) and not _excepted(self._readable, parts)
 
 
 class Policy(NamedTuple):
@@ -186,14 +86,6 @@ def _bounds(value: object) -> Bounds:
 def _camel(name: str) -> str:
     first, *rest = name.split("_")
     return first + "".join(word.title() for word in rest)
-
-
-@cache
-def _matcher(names: tuple[str, ...]) -> Callable[[str], object]:
-    """What tells whether a name is one of these; compiled once, as a search asks it for every file."""
-    import re
-
-    return re.compile("|".join(re.escape(name).replace(r"\*", ".*") for name in names), re.DOTALL).fullmatch
 
 
 def _excepted(patterns: Sequence[re.Pattern[str]], parts: Sequence[str]) -> bool:

@@ -18,8 +18,9 @@ from collections.abc import Iterator
 from typing import NamedTuple, TypedDict
 from zlib import crc32
 
+from perstack_proxy.beneath import DIRECTORY_FLAGS, FILE_FLAGS
+
 from perstack_skill_base.finder import Finder, Match, Options
-from perstack_skill_base.flags import DIRECTORY_FLAGS, FILE_FLAGS
 from perstack_skill_base.globs import translate
 from perstack_skill_base.ignore import IGNORE_FILES, Rules, rules_of
 from perstack_skill_base.policy import FilePolicy

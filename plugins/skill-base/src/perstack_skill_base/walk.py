@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from perstack_skill_base.flags import LISTING_FLAGS
+from perstack_proxy.beneath import LISTING_FLAGS
 
 
 class TooMuchError(Exception):

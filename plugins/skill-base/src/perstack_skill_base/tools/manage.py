@@ -6,12 +6,12 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from perstack_proxy.beneath import LISTING_FLAGS, rename_new
 from perstack_proxy.sanitise import sanitise_line
 
-from perstack_skill_base.beneath import open_directory, rename_new
+from perstack_skill_base.beneath import open_directory
 from perstack_skill_base.calls import Call, ToolResult
 from perstack_skill_base.errors import ToolError, from_os_error
-from perstack_skill_base.flags import LISTING_FLAGS
 from perstack_skill_base.limits import PATH_CHARACTERS
 from perstack_skill_base.paths import Entry, Place, refuse_control
 from perstack_skill_base.tools.info import kind_of, timestamp

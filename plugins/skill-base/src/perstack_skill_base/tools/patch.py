@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
-from perstack_skill_base.beneath import rename_new
+from perstack_proxy.beneath import rename_new
+
 from perstack_skill_base.calls import Call, ToolResult
 from perstack_skill_base.errors import ToolError, from_os_error, invalid
 from perstack_skill_base.files import (
