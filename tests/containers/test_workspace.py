@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from engines import Box, answers, python
-from perstack_containers.workspace import CONTROL_FILES
 
 pytestmark = pytest.mark.engine
 
@@ -61,7 +60,7 @@ def test_AF9_files_that_other_tools_obey_cannot_be_changed_and_new_ones_do_not_s
         path.write_text("as it was")
     if mounted:
         owned(hostile)
-    new = [".envrc", ".husky/pre-commit", ".gitlab-ci.yml"]
+    new = [".envrc", ".husky/pre-commit", ".gitlab-ci.yml", "sub/.env", "sub/.vscode/tasks.json", "lib/.git/hooks/x"]
     names = [f"/workspace/{name}" for name in (*there, *new, "src/ordinary.py")]
     result = hostile.run(
         python(
@@ -74,7 +73,6 @@ def test_AF9_files_that_other_tools_obey_cannot_be_changed_and_new_ones_do_not_s
         assert (hostile.workspace / name).read_text() == "as it was", name
     for name in new:
         assert not (hostile.workspace / name).exists(), name
-        assert name.partition("/")[0] in CONTROL_FILES or name in CONTROL_FILES
     assert (hostile.workspace / "ordinary").read_text() == "owned", "the control: other files can be changed"
     assert [event for event in result.of("skillNotice") if ".gitlab-ci.yml" in str(event["message"])]
 

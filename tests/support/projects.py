@@ -30,7 +30,13 @@ WHOLE = {
     "perstackBaseSkillCommand": ["command"],
     "plugins": {"allow": ["a"], "block": ["b"], "require": ["c"]},
     "approvals": [{"decision": "ask", "skill": "s", "tool": "t", "args": {"command": "c"}, "reason": "r"}],
-    "policy": {"require": ["env"], "workspaceMode": "ro", "relax": ["env"], "allowProviderKeys": ["K"]},
+    "policy": {
+        "require": ["env"],
+        "relax": ["env"],
+        "allowProviderKeys": ["K"],
+        "accept": ["X"],
+        "workspaceMode": "ro",
+    },
     "experts": {
         "e": {
             "version": "1.0.0",

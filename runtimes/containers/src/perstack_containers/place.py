@@ -124,8 +124,7 @@ class Place:
             self._staging = None
         elif self._before is not None:
             before = self._before
-            for path in await self._run(lambda: quarantine(real, before, self._kept)):
-                self._report.notice(skill, f"{path} is new and would be run by other tools: moved to {self._kept}")
+            self._report.quarantined(skill, await self._run(lambda: quarantine(real, before, self._kept)), self._kept)
         self._before = None
         await self._run(lambda: shutil.rmtree(self._directory, ignore_errors=True))
         keeper, self._keeper = self._keeper, None

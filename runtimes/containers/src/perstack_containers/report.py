@@ -10,9 +10,12 @@ from perstack.ids import new_id
 from perstack_proxy.sanitise import sanitise_line
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from perstack.specs import RuntimeContext
 
     from perstack_containers.staging import Applied
+    from perstack_containers.workspace import Quarantined
 
 Status = Literal["starting", "running", "stopped", "error"]
 Stage = Literal["building", "complete", "error"]
@@ -52,6 +55,15 @@ class Report:
         ):
             for path in paths[:SHOWN_PATHS]:
                 self.notice(skill, f"{path}: {what}")
+
+    def quarantined(self, skill: str, found: Quarantined, place: Path) -> None:
+        """Which new files of a workspace other programs would have obeyed."""
+        for path in found.moved[:SHOWN_PATHS]:
+            self.notice(skill, f"{path} is new and would be run by other tools: moved to {place}")
+        if len(found.moved) > SHOWN_PATHS:
+            self.notice(skill, f"{len(found.moved) - SHOWN_PATHS} more such files were moved to {place}")
+        if not found.complete:
+            self.notice(skill, "the workspace has too many files by now to look for all that other tools would run")
 
     def notice(self, skill: str, text: str) -> None:
         """Something that a person should know of a skill's sandbox."""

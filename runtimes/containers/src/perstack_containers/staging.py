@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perstack.errors import SandboxUnavailable
-
-from perstack_containers.workspace import is_control, is_secret
+from perstack_proxy.filenames import is_secret as _is_secret
+from perstack_proxy.filenames import obeyed_by
 
 MAX_BYTES = 4 * 1024**3
 MAX_ENTRIES = 200_000
@@ -198,6 +198,16 @@ def _removed(path: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+def is_secret(relative: str) -> bool:
+    """Whether it is a secret file, or below such a directory."""
+    return _is_secret(relative.split("/"))
+
+
+def is_control(relative: str) -> bool:
+    """Whether other programs obey it."""
+    return obeyed_by(relative.split("/"), directory=False) is not None
 
 
 def _is_directory(path: Path) -> bool:

@@ -5,14 +5,22 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Iterator, Sequence
+import sys
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import TypeAlias
 
 from perstack.errors import PolicyError
+from perstack_proxy.beneath import LISTING_FLAGS, open_beneath
+from perstack_proxy.filenames import is_secret, obeyed_by
 
 from perstack_containers.spec import WORKSPACE, Bind
+
+Identity: TypeAlias = tuple[int, int]
+"""Device and number of a file."""
 
 SYSTEM_DIRECTORIES = tuple(
     Path(name)
@@ -26,21 +34,13 @@ SHARED_DIRECTORIES = tuple(map(Path, ("/tmp", "/var/tmp", "/home", "/Users", "/v
 """Not these themselves; a directory below them may be someone's project."""
 ENGINE_SOCKETS = frozenset({"docker.sock", "podman.sock", "containerd.sock", "crio.sock", "buildkitd.sock"})
 
-SECRET_FILES = (
-    ".env", ".env.*", ".npmrc", ".pypirc", ".netrc", ".git-credentials", ".ssh", ".aws", ".azure", ".gnupg", ".kube",
-    ".docker", "id_rsa", "id_ecdsa", "id_ed25519", "*.pem", "*.p12", "*.pfx",
-)  # fmt: skip
-"""Names of files and directories that hold credentials wherever they are; a sandbox sees them empty."""
-PUBLIC_FILES = (".env.example", ".env.sample", ".env.template")
-CONTROL_FILES = (
-    "perstack.toml", "perstack.lock", ".git/hooks", ".git/config", ".git/modules", ".github", ".gitlab-ci.yml",
-    ".circleci", ".vscode", ".idea", ".devcontainer", ".husky", ".pre-commit-config.yaml", ".envrc", ".bashrc",
-    ".bash_profile", ".profile", ".zshrc",
-)  # fmt: skip
-"""Paths whose content some other tool runs on the host; a sandbox cannot change them."""
-SKIPPED = frozenset({"node_modules", ".git", ".venv", "__pycache__"})
+SKIPPED = frozenset({"node_modules", ".venv", "__pycache__"})
 MAX_ENTRIES = 50_000
 MAX_MASKS = 256
+"""Of each kind."""
+MAX_SEARCHED = 1_000_000
+"""Files of a workspace that are looked at after a run, in about two seconds."""
+NAME_BYTES = 200
 
 
 def check_workspace(path: Path, *, home: Path, sockets: Sequence[Path] = ()) -> Path:
@@ -86,60 +86,76 @@ def _reason(real: Path, home: Path, sockets: Sequence[Path]) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Guarded:
-    """Paths of a workspace that a sandbox does not get as they are, relative to it.
+    """Paths of a workspace that a sandbox does not get as they are, relative to it, each with what stands there.
 
     Attributes:
         secrets: Seen as empty.
         controls: Seen, and not to be changed.
     """
 
-    secrets: tuple[str, ...]
-    controls: tuple[str, ...]
+    secrets: Mapping[str, Identity]
+    controls: Mapping[str, Identity]
+
+    def holds(self, relative: str, identity: Identity) -> bool:
+        """Whether this is there already, and the same; at the top, names cannot change hands while they are masked."""
+        known = self.secrets.get(relative) or self.controls.get(relative)
+        return known is not None and ("/" not in relative or known == identity)
 
 
 def guarded(workspace: Path) -> Guarded:
     """The secret and control files that are there now.
 
     Raises:
-        PolicyError: There are more secret files than can be masked, or too many files to look at.
+        PolicyError: There are more than can be masked, or too many files to look at.
     """
-    secrets = []
-    for count, relative in enumerate(_walk(workspace)):
+    secrets: dict[str, Identity] = {}
+    controls: dict[str, Identity] = {}
+    for count, (relative, entry) in enumerate(_walk(workspace)):
         if count > MAX_ENTRIES:
             raise PolicyError(
                 f"The workspace {str(workspace)!r} holds more than {MAX_ENTRIES} files.",
                 hint="Choose a smaller directory: each one is looked at for secrets before a sandbox sees it.",
             )
-        if is_secret(relative):
-            secrets.append(relative)
-    if len(secrets) > MAX_MASKS:
-        raise PolicyError(
-            f"The workspace {str(workspace)!r} holds {len(secrets)} files with secrets; {MAX_MASKS} can be masked."
-        )
-    controls = [relative for relative in CONTROL_FILES if _is_plain(workspace / relative)]
-    return Guarded(secrets=tuple(secrets), controls=tuple(controls))
+        if is_secret((entry.name,)):
+            secrets[relative] = _identity(entry)
+        elif _is_control(relative, entry):
+            controls[relative] = _identity(entry)
+    for kind, names in (("secrets", secrets), ("settings that other programs obey", controls)):
+        if len(names) > MAX_MASKS:
+            raise PolicyError(
+                f"The workspace {str(workspace)!r} holds {len(names)} files with {kind}; {MAX_MASKS} can be masked.",
+                hint="Choose a smaller directory.",
+            )
+    return Guarded(secrets=secrets, controls=controls)
 
 
-def is_secret(relative: str) -> bool:
-    """Whether a part of the path is the name of a secret file or directory."""
-    return any(
-        name not in PUBLIC_FILES and any(fnmatchcase(name, pattern) for pattern in SECRET_FILES)
-        for name in relative.split("/")
-    )
+def _walk(workspace: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Every path and its entry, the top ones first; what is masked is not entered, and neither are `SKIPPED`."""
+    waiting = deque([""])
+    while waiting:
+        above = waiting.popleft()
+        try:
+            entries = sorted(os.scandir(workspace / above), key=lambda entry: entry.name)
+        except OSError:
+            continue  # gone, or closed to its owner, who then cannot use what is in it either
+        for entry in entries:
+            relative = f"{above}{entry.name}"
+            yield relative, entry
+            if not entry.is_dir(follow_symlinks=False) or entry.name in SKIPPED or above.casefold().endswith(".git/"):
+                continue  # a repository's own directories are large and hold nothing that is looked for
+            if not is_secret((entry.name,)) and not _is_control(relative, entry):
+                waiting.append(f"{relative}/")
 
 
-def is_control(relative: str) -> bool:
-    """Whether the path is a control file, or lies below one."""
-    return any(relative == control or relative.startswith(f"{control}/") for control in CONTROL_FILES)
+def _is_control(relative: str, entry: os.DirEntry[str]) -> bool:
+    """Whether something outside of the sandbox obeys it. Directories above it do not, or it would not be looked at."""
+    names = relative.split("/")[-2:]
+    return obeyed_by(names, directory=entry.is_dir(follow_symlinks=False)) is not None
 
 
-def _walk(workspace: Path) -> Iterator[str]:
-    """Every path, secret directories included and not entered."""
-    for directory, directories, files in os.walk(workspace):
-        prefix = os.path.relpath(directory, workspace)
-        prefix = "" if prefix == "." else f"{prefix}/"
-        yield from (f"{prefix}{name}" for name in (*directories, *files))
-        directories[:] = [name for name in directories if name not in SKIPPED and not is_secret(name)]
+def _identity(entry: os.DirEntry[str]) -> Identity:
+    found = entry.stat(follow_symlinks=False)
+    return found.st_dev, found.st_ino
 
 
 def _is_plain(path: Path) -> bool:
@@ -160,29 +176,74 @@ def binds(workspace: Path, found: Guarded, *, read_only: bool, empty: Path) -> t
         read_only: Whether nothing in it can be changed.
         empty: An empty directory that stands in for a secret one.
     """
-    mounts = [Bind(source=str(workspace), target=WORKSPACE, read_only=read_only)]
-    if any(control.startswith(".git/") for control in found.controls):
+    repositories = {os.path.dirname(relative) for relative in found.controls}
+    pinned = sorted(name for name in repositories if os.path.basename(name).casefold() == ".git")
+    shown = [relative for relative in found.controls if _is_plain(workspace / relative)]
+    hidden = [relative for relative in found.secrets if _is_plain(workspace / relative)]
+
+    def bind(relative: str, *, read_only: bool, source: str = "") -> Bind:
+        return Bind(source=source or str(workspace / relative), target=f"{WORKSPACE}/{relative}", read_only=read_only)
+
+    return (
+        Bind(source=str(workspace), target=WORKSPACE, read_only=read_only),
         # A mount point cannot be renamed: nobody moves .git away and puts another one in its place.
-        mounts.append(Bind(source=str(workspace / ".git"), target=f"{WORKSPACE}/.git", read_only=read_only))
-    for relative in found.controls:
-        mounts += [Bind(source=str(workspace / relative), target=f"{WORKSPACE}/{relative}", read_only=True)]
-    for relative in found.secrets:
-        path = workspace / relative
-        if path.is_symlink():
-            continue  # what it names is masked under its own name, or is not there at all
-        source = str(empty) if path.is_dir() else os.devnull
-        mounts.append(Bind(source=source, target=f"{WORKSPACE}/{relative}", read_only=True))
-    return tuple(mounts)
+        *(bind(relative, read_only=read_only) for relative in pinned),
+        *(bind(relative, read_only=True) for relative in shown),
+        *(
+            bind(relative, read_only=True, source=str(empty) if (workspace / relative).is_dir() else os.devnull)
+            for relative in hidden
+        ),
+    )
 
 
-def quarantine(workspace: Path, before: Guarded, place: Path) -> tuple[str, ...]:
-    """Control files that were not there before are moved to `place`; returns their paths in the workspace."""
-    new = [
-        relative
-        for relative in CONTROL_FILES
-        if relative not in before.controls and os.path.lexists(workspace / relative)
-    ]
-    for relative in new:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Quarantined:
+    """What was moved out of a workspace, as paths in it; `complete` says whether all of it was looked at."""
+
+    moved: tuple[str, ...]
+    complete: bool = True
+
+
+def quarantine(workspace: Path, before: Guarded, place: Path) -> Quarantined:
+    """Control files that were not there before are moved to `place`.
+
+    Below the top of the workspace, one in the place of another counts as new: a directory above it can be moved away.
+    """
+    new: list[str] = []
+    complete = True
+    for count, (relative, entry) in enumerate(_walk(workspace)):
+        if count > MAX_SEARCHED:
+            complete = False
+            break
+        if _is_control(relative, entry) and not before.holds(relative, _identity(entry)):
+            new.append(relative)
+    for number, relative in enumerate(new):
         place.mkdir(parents=True, exist_ok=True, mode=0o700)
-        shutil.move(workspace / relative, place / relative.replace("/", "+"))
-    return tuple(new)
+        flat = os.fsdecode(os.fsencode(relative.replace("/", "+"))[-NAME_BYTES:])
+        _move_out(workspace, relative, place / (f"{number}+{flat}" if os.path.lexists(place / flat) else flat))
+    return Quarantined(moved=tuple(new), complete=complete)
+
+
+def _move_out(workspace: Path, relative: str, target: Path) -> None:
+    """What has that path is at `target`, or has at least another name, which nothing obeys."""
+    *above, name = relative.split("/")
+    with _opened(workspace, above) as parent:
+        try:
+            shutil.move(f"{parent}/{name}", target)
+        except (OSError, shutil.Error):  # another file system, and something in it that cannot be copied
+            if os.path.lexists(f"{parent}/{name}"):
+                os.rename(f"{parent}/{name}", f"{parent}/perstack-quarantine-{os.urandom(4).hex()}")
+
+
+@contextmanager
+def _opened(workspace: Path, parts: Sequence[str]) -> Iterator[str]:
+    """A name of that directory that no link in the workspace can lead elsewhere."""
+    root = os.open(workspace, LISTING_FLAGS)
+    try:
+        handle = open_beneath(root, parts)
+        try:
+            yield f"/proc/self/fd/{handle}" if sys.platform == "linux" else str(workspace.joinpath(*parts))
+        finally:
+            os.close(handle)
+    finally:
+        os.close(root)
