@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 from perstack.engine.generation import Generation, collect
 from perstack.errors import ProviderError
-from perstack.messages import NO_USAGE, TextPart, ThinkingPart, ToolCallPart
+from perstack.messages import NO_USAGE, TextPart, ThinkingPart, ToolCallPart, VendorPart
 from perstack.protocols import Finish, ReasoningDelta, ReasoningEnd, StreamPart, TextDelta, ToolCallRequest
 
 pytestmark = pytest.mark.anyio
@@ -38,6 +38,30 @@ async def test_deltas_are_seen_as_they_arrive_and_joined_at_the_end() -> None:
     )
     assert seen == ["r:hm", "t:a", "t:b"]
     assert generation.message().contents == (ThinkingPart(thinking="hm", signature="s"), TextPart(text="ab"))
+
+
+async def test_parts_keep_the_order_in_which_they_came() -> None:
+    own = VendorPart(vendor="v", block={"type": "search"})
+    generation, _ = await collected(
+        TextDelta(text="a"),
+        ReasoningDelta(text="hm"),
+        ReasoningEnd(),
+        own,
+        TextDelta(text="b"),
+        TextDelta(text="c"),
+        call("x"),
+        ReasoningDelta(text="left open"),
+        STOP,
+    )
+    assert generation.message().contents == (
+        TextPart(text="a"),
+        ThinkingPart(thinking="hm"),
+        own,
+        TextPart(text="bc"),
+        ToolCallPart(tool_call_id="x", tool_name="readTextFile", args={"path": "a"}),
+        ThinkingPart(thinking="left open"),
+    )
+    assert generation.text == "a\nbc"
 
 
 async def test_repeated_and_missing_call_ids_become_unique_so_that_results_find_their_calls() -> None:

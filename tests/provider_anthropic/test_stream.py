@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from model_events import told
 from perstack.errors import ProviderError
-from perstack.messages import Usage
+from perstack.messages import Usage, VendorPart
 from perstack.model_http import MOST_CALLS
 from perstack.protocols import Finish, ReasoningDelta, ReasoningEnd, StreamPart, TextDelta, ToolCallRequest
 from perstack_provider_anthropic.stream import MessagesAnswer
@@ -50,12 +50,13 @@ def test_a_signature_in_pieces_is_one() -> None:
     assert parts[:2] == [ReasoningDelta(text="hm"), ReasoningEnd(signature="anthropic:proof")]
 
 
-def test_events_and_blocks_of_the_future_are_passed_over() -> None:
+def test_events_of_the_future_are_passed_over_and_blocks_of_the_vendors_own_are_kept() -> None:
     parts = read(
         {"type": "ping"},
         {"type": "of_the_future", "index": 3},
         begin(0, type="server_tool_use", id="s", name="web_search", input={}),
-        go_on(0, type="input_json_delta", partial_json="{}"),
+        go_on(0, type="input_json_delta", partial_json='{"query": '),
+        go_on(0, type="input_json_delta", partial_json='"x"}'),
         end(0),
         begin(1, type="text", text="be", citations=None),
         go_on(1, type="citations_delta", citation={"type": "page_location"}),
@@ -63,7 +64,13 @@ def test_events_and_blocks_of_the_future_are_passed_over() -> None:
         end(1),
         stop(),
     )
-    assert parts == [TextDelta(text="be"), TextDelta(text="gin"), Finish(reason="stop", usage=Usage())]
+    search = {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {"query": "x"}}
+    assert parts == [
+        VendorPart(vendor="anthropic", block=search),
+        TextDelta(text="be"),
+        TextDelta(text="gin"),
+        Finish(reason="stop", usage=Usage()),
+    ]
 
 
 def test_arguments_may_stand_in_the_blocks_start() -> None:
@@ -96,11 +103,15 @@ def test_cached_input_counts_as_input_and_later_counts_win() -> None:
         ("max_tokens", "length"),
         ("model_context_window_exceeded", "length"),
         ("refusal", "refusal"),
-        ("pause_turn", "error"),
+        ("pause_turn", "pause"),
     ],
 )
 def test_W_16_each_stop_reason_has_its_meaning(said: str, reason: str) -> None:
     assert read(stop(said)) == [Finish(reason=reason, usage=Usage())]
+
+
+def test_a_stop_reason_that_nobody_knows_keeps_its_word() -> None:
+    assert read(stop("of_the_future")) == [Finish(reason="other", usage=Usage(), word="of_the_future")]
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,7 @@ def test_W_15_an_error_in_the_place_of_a_chunk_is_classified(error: object, stat
 
 @pytest.mark.parametrize("data", ["", "[]", '"x"', '{"choices": 1}', '{"choices": [{"delta": {"content": 1}}]}', "{"])
 def test_what_is_no_chunk_is_an_error(data: str) -> None:
-    with pytest.raises(ProviderError, match="a-server sent a chunk that is none"):
+    with pytest.raises(ProviderError, match="a-server sent an event that is none"):
         list(ChatAnswer("a-server").feed(told(data)))
 
 

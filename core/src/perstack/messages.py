@@ -15,7 +15,9 @@ else:  # msgspec resolves field types at run time and knows no recursive aliases
     JsonValue: TypeAlias = Any
 JsonObject: TypeAlias = dict[str, JsonValue]
 
-FinishReason = Literal["stop", "tool-calls", "length", "refusal", "error"]
+FinishReason = Literal["stop", "tool-calls", "length", "refusal", "pause", "other", "error"]
+"""Why a model stopped. After a ``pause`` it goes on when it is sent its own answer, ``other`` is a word that nobody
+knows, and ``error`` is a failure that may pass."""
 
 
 class Wire(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -92,8 +94,18 @@ class ToolCallPart(Wire, frozen=True, kw_only=True, tag_field="type", tag="toolC
     signature: str | None = None
 
 
+class VendorPart(Wire, frozen=True, kw_only=True, tag_field="type", tag="vendorPart"):
+    """A block that only its vendor reads, such as what a tool of its own did; handed back unchanged to the same one."""
+
+    vendor: str
+    block: JsonObject
+
+
 ContentPart: TypeAlias = TextPart | ImagePart | FilePart
 """What a person or a tool can say."""
+
+SpokenPart: TypeAlias = TextPart | ThinkingPart | ToolCallPart | VendorPart
+"""What a model can say."""
 
 
 class ToolResultPart(Wire, frozen=True, kw_only=True, tag_field="type", tag="toolResultPart"):
@@ -120,10 +132,10 @@ class UserMessage(Wire, frozen=True, kw_only=True, tag_field="type", tag="userMe
 
 
 class ExpertMessage(Wire, frozen=True, kw_only=True, tag_field="type", tag="expertMessage"):
-    """What the model said."""
+    """What the model said, in its order."""
 
     id: str
-    contents: tuple[TextPart | ThinkingPart | ToolCallPart, ...]
+    contents: tuple[SpokenPart, ...]
 
 
 class ToolMessage(Wire, frozen=True, kw_only=True, tag_field="type", tag="toolMessage"):

@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
 from perstack.errors import Problem
-from perstack.messages import ContentPart, FinishReason, JsonObject, JsonValue, Message, ToolDefinition, Usage
+from perstack.messages import (
+    ContentPart,
+    FinishReason,
+    JsonObject,
+    JsonValue,
+    Message,
+    ToolDefinition,
+    Usage,
+    VendorPart,
+)
 from perstack.skill_policy import Control, SkillPolicy
 from perstack.specs import ModelInfo
 
@@ -305,13 +314,14 @@ class ToolCallRequest:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finish:
-    """The last part of every answer that arrived whole."""
+    """The last part of every answer that arrived whole; `word` is the vendor's own for a reason that nobody knows."""
 
     reason: FinishReason
     usage: Usage
+    word: str = ""
 
 
-StreamPart: TypeAlias = TextDelta | ReasoningDelta | ReasoningEnd | ToolCallRequest | Finish
+StreamPart: TypeAlias = TextDelta | ReasoningDelta | ReasoningEnd | ToolCallRequest | VendorPart | Finish
 
 
 class Provider(Protocol):

@@ -69,8 +69,8 @@ class StreamView:
 
     def text(self, delta: str) -> None:
         """A piece of the answer arrived."""
+        self._end_reasoning()
         if self._text is None:
-            self._end_reasoning()
             self._text = Streamed(self._context)
             self._record(StartStreamingRunResult(**self._stamp()))
         if piece := self._text.feed(delta):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from perstack.engine.generation import Generation
+from perstack.events import ErrorInfo
 from perstack.messages import ToolCall, ToolResult, text_of
 
 if TYPE_CHECKING:
@@ -21,6 +22,12 @@ NO_OBJECT = "Not executed: the arguments are not a JSON object. You wrote: {raw}
 INTERRUPTED = (
     "Interrupted: perstack ended while this call was running. Whether it took effect is not known; look before you "
     "call it again."
+)
+CUT_ANSWER = ErrorInfo(name="OutputTruncated", message="The answer was cut at the model's output limit.")
+REFUSED_ANSWER = ErrorInfo(name="ModelRefused", message="The model refused to answer.")
+UNKNOWN_END = (
+    "The model's server ended the answer with {word!r}, which perstack does not know; it may be incomplete. "
+    "Read it above, and continue the job if it is not whole."
 )
 SHOWN_RAW = 500
 """Characters of unreadable arguments that the model is shown again."""
@@ -54,6 +61,19 @@ def refusals(generation: Generation) -> Mapping[str, str]:
     if generation.finish == "length":
         return {call.id: CUT_OFF for call in generation.calls}
     return {call.id: NO_OBJECT.format(raw=call.raw_args[:SHOWN_RAW]) for call in generation.calls if call.args is None}
+
+
+def unfinished(generation: Generation) -> ErrorInfo | None:
+    """Why an answer in words is no result, or None when it is one."""
+    match generation.finish:
+        case "length":
+            return CUT_ANSWER
+        case "refusal":
+            return REFUSED_ANSWER
+        case "other":
+            return ErrorInfo(name="UnknownFinish", message=UNKNOWN_END.format(word=generation.word))
+        case _:
+            return None
 
 
 def sort_calls(calls: tuple[ToolCall, ...], tools: Tools) -> SortedCalls:

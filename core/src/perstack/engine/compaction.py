@@ -8,6 +8,7 @@ from perstack.messages import (
     ExpertMessage,
     InstructionMessage,
     Message,
+    SpokenPart,
     TextPart,
     ThinkingPart,
     ToolCallPart,
@@ -15,6 +16,7 @@ from perstack.messages import (
     ToolResultPart,
     Usage,
     UserMessage,
+    VendorPart,
 )
 
 FULL = 0.8
@@ -101,7 +103,7 @@ def tokens_of(message: Message) -> int:
     return sum(_tokens(part) for part in message.contents)
 
 
-def _tokens(part: ContentPart | ThinkingPart | ToolCallPart | ToolResultPart) -> int:
+def _tokens(part: ContentPart | SpokenPart | ToolResultPart) -> int:
     match part:
         case TextPart():
             return len(part.text) // CHARACTERS_PER_TOKEN + 1
@@ -109,6 +111,8 @@ def _tokens(part: ContentPart | ThinkingPart | ToolCallPart | ToolResultPart) ->
             return len(part.thinking) // CHARACTERS_PER_TOKEN + 1
         case ToolCallPart():
             return len(str(part.args)) // CHARACTERS_PER_TOKEN + 10
+        case VendorPart():
+            return len(str(part.block)) // CHARACTERS_PER_TOKEN + 10
         case ToolResultPart():
             return sum(map(_tokens, part.contents)) + 10
         case _:
@@ -119,7 +123,7 @@ def _told(message: Message) -> str:
     return "\n".join(line for part in message.contents if (line := _line(message, part)))
 
 
-def _line(message: Message, part: ContentPart | ThinkingPart | ToolCallPart | ToolResultPart) -> str:
+def _line(message: Message, part: ContentPart | SpokenPart | ToolResultPart) -> str:
     match part:
         case TextPart():
             who = "Expert" if isinstance(message, ExpertMessage) else "Person"

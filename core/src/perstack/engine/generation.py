@@ -3,32 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from perstack.errors import ProviderError
 from perstack.ids import new_id
-from perstack.messages import ExpertMessage, FinishReason, TextPart, ThinkingPart, ToolCallPart, Usage
+from perstack.messages import (
+    ExpertMessage,
+    FinishReason,
+    SpokenPart,
+    TextPart,
+    ThinkingPart,
+    ToolCallPart,
+    Usage,
+    VendorPart,
+    text_of,
+)
 from perstack.protocols import Finish, ReasoningDelta, ReasoningEnd, StreamPart, TextDelta, ToolCallRequest
+
+Said: TypeAlias = TextPart | ThinkingPart | ToolCallRequest | VendorPart
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Generation:
-    """What a model said. Every call has an id of its own within the answer."""
+    """What a model said, in its order. Every call has an id of its own within the answer."""
 
-    text: str
-    thinking: tuple[ThinkingPart, ...]
-    calls: tuple[ToolCallRequest, ...]
+    said: tuple[Said, ...]
     finish: FinishReason
     usage: Usage
+    word: str = ""
+
+    @property
+    def text(self) -> str:
+        """Its texts, joined by newlines where something else stands between them."""
+        return text_of(self.said)
+
+    @property
+    def calls(self) -> tuple[ToolCallRequest, ...]:
+        """The tools that it calls."""
+        return tuple(part for part in self.said if isinstance(part, ToolCallRequest))
 
     def message(self) -> ExpertMessage:
-        """The answer as a message: reasoning, text, calls. A call whose arguments were no object has empty ones."""
-        text = (TextPart(text=self.text),) if self.text else ()
-        calls = tuple(
-            ToolCallPart(tool_call_id=call.id, tool_name=call.name, args=call.args or {}, signature=call.signature)
-            for call in self.calls
-        )
-        return ExpertMessage(id=new_id(), contents=(*self.thinking, *text, *calls))
+        """The answer as a message. A call whose arguments were no object has empty ones."""
+        return ExpertMessage(id=new_id(), contents=tuple(map(_spoken, self.said)))
+
+
+def _spoken(part: Said) -> SpokenPart:
+    if not isinstance(part, ToolCallRequest):
+        return part
+    return ToolCallPart(tool_call_id=part.id, tool_name=part.name, args=part.args or {}, signature=part.signature)
 
 
 async def collect(
@@ -39,53 +62,64 @@ async def collect(
     Raises:
         ProviderError: The stream failed, ended without saying why, or held nothing at all.
     """
-    text: list[str] = []
-    reasoning: list[str] = []
-    thinking: list[ThinkingPart] = []
-    calls: list[ToolCallRequest] = []
+    answer = _Collected()
     finish: Finish | None = None
     async for part in parts:
         match part:
             case TextDelta():
-                text.append(part.text)
+                answer.text.append(part.text)
                 on_text(part.text)
             case ReasoningDelta():
-                reasoning.append(part.text)
+                answer.end_text()
+                answer.reasoning.append(part.text)
                 on_reasoning(part.text)
             case ReasoningEnd():
-                thinking.append(ThinkingPart(thinking="".join(reasoning), signature=part.signature))
-                reasoning.clear()
-            case ToolCallRequest():
-                calls.append(part)
+                answer.end_reasoning(part.signature)
             case Finish():
                 finish = part
+            case _:
+                answer.add(part)
+    answer.end_text()
+    if answer.reasoning:
+        answer.end_reasoning(None)
     if finish is None:
         raise ProviderError("The model's answer ended before it was complete.", retryable=True)
     if finish.reason == "error":
-        raise ProviderError("The model's server broke the answer off with an error.", retryable=True)
-    if not text and not calls and finish.reason in ("stop", "tool-calls"):
+        why = f" ({finish.word})" if finish.word else ""
+        raise ProviderError(f"The model's server broke the answer off with an error{why}.", retryable=True)
+    generation = Generation(said=tuple(answer.said), finish=finish.reason, usage=finish.usage, word=finish.word)
+    silent = not generation.text and not generation.calls
+    if silent and (finish.reason in ("stop", "tool-calls", "other") or (finish.reason == "pause" and not answer.said)):
         raise ProviderError("The model answered with nothing: no text and no tool call.", retryable=True)
-    if reasoning:
-        thinking.append(ThinkingPart(thinking="".join(reasoning)))
-    return Generation(
-        text="".join(text),
-        thinking=tuple(thinking),
-        calls=_with_unique_ids(calls),
-        finish=finish.reason,
-        usage=finish.usage,
-    )
+    return generation
 
 
-def _with_unique_ids(calls: list[ToolCallRequest]) -> tuple[ToolCallRequest, ...]:
-    """Results find their calls by id, so a missing or repeated id is replaced by one of ours."""
-    seen: set[str] = set()
-    unique: list[ToolCallRequest] = []
-    for call in calls:
-        call_id = call.id if call.id and call.id not in seen else f"call-{new_id()}"
-        seen.add(call_id)
-        unique.append(
-            ToolCallRequest(
-                id=call_id, name=call.name, args=call.args, raw_args=call.raw_args, signature=call.signature
-            )
-        )
-    return tuple(unique)
+class _Collected:
+    """An answer while it arrives: the whole parts, and the pieces of the one that is not yet."""
+
+    def __init__(self) -> None:
+        self.said: list[Said] = []
+        self.text: list[str] = []
+        self.reasoning: list[str] = []
+        self._ids: set[str] = set()
+
+    def add(self, part: ToolCallRequest | VendorPart) -> None:
+        """A part that arrived whole. Results find their calls by id, so a missing or repeated one is replaced."""
+        self.end_text()
+        if isinstance(part, ToolCallRequest):
+            if not part.id or part.id in self._ids:
+                part = replace(part, id=f"call-{new_id()}")
+            self._ids.add(part.id)
+        self.said.append(part)
+
+    def end_text(self) -> None:
+        """The text so far is one part."""
+        if text := "".join(self.text):
+            self.said.append(TextPart(text=text))
+        self.text.clear()
+
+    def end_reasoning(self, signature: str | None) -> None:
+        """The reasoning so far is one part."""
+        self.end_text()
+        self.said.append(ThinkingPart(thinking="".join(self.reasoning), signature=signature))
+        self.reasoning.clear()

@@ -29,7 +29,6 @@ from perstack.events import (
     CompactConversation,
     CompleteRun,
     ContinueToNextStep,
-    ErrorInfo,
     FinishToolCall,
     ResolveToolResults,
     ResumeToolCalls,
@@ -43,9 +42,6 @@ from perstack.messages import NO_USAGE, ToolCall, ToolResult, text_result
 
 Delegate = Callable[[ToolCall], Awaitable[ToolResult]]
 """Runs the delegate that a call asks for, to its end; never raises but for cancellation and a broken journal."""
-
-CUT_ANSWER = ErrorInfo(name="OutputTruncated", message="The answer was cut at the model's output limit.")
-REFUSED_ANSWER = ErrorInfo(name="ModelRefused", message="The model refused to answer.")
 
 
 class Run:
@@ -96,7 +92,7 @@ class Run:
                 return
         while not self._out_of_budget():
             generation = await self._generate()
-            if not generation.calls:
+            if not generation.calls and generation.finish != "pause":
                 self._answer(generation)
                 return
             self._call(generation)
@@ -133,8 +129,8 @@ class Run:
         )
 
     def _answer(self, generation: Generation) -> None:
-        """Words alone are the run's result, unless they were cut or are a refusal."""
-        failure = {"length": CUT_ANSWER, "refusal": REFUSED_ANSWER}.get(generation.finish)
+        """Words alone are the run's result, unless they were cut, are a refusal, or ended for an unknown reason."""
+        failure = call_rules.unfinished(generation)
         if failure is None:
             ending = self._ending("completed", generation)
             self._record(CompleteRun(**self._stamp(), **ending, text=generation.text))
@@ -179,12 +175,14 @@ class Run:
                 text = call_rules.completion_text(call, last_text=self.state.last_text)
                 self._record(CompleteRun(**self._stamp(), **self._ending("completed"), text=text))
                 return False
-        self._record(ResolveToolResults(**self._stamp(), tool_results=self.state.ordered_results))
+        if self.state.calls:
+            self._record(ResolveToolResults(**self._stamp(), tool_results=self.state.ordered_results))
         if self._out_of_budget():
             return False
         ending = self._ending("proceeding")
-        answers = tool_message(self.state, checkpoint_id=ending["checkpoint"].id)
-        self._record(FinishToolCall(**self._stamp(), new_messages=(answers,)))
+        if self.state.calls:  # a pause has none
+            answers = tool_message(self.state, checkpoint_id=ending["checkpoint"].id)
+            self._record(FinishToolCall(**self._stamp(), new_messages=(answers,)))
         self._record(ContinueToNextStep(**self._stamp(), checkpoint=ending["checkpoint"], step=ending["step"]))
         return True
 

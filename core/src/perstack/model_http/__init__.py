@@ -6,11 +6,11 @@ server-sent events. Nothing here tries again: the engine does, once, with the wh
 
 from __future__ import annotations
 
-from perstack.model_http.calls import MOST_CALLS, ToolCalls
+from perstack.model_http.calls import MOST_CALLS, ToolCalls, arguments
 from perstack.model_http.client import Authorise, ModelClient, Timeouts
 from perstack.model_http.encoding import Encodings
 from perstack.model_http.failures import cut_off, malformed, reported
-from perstack.model_http.framing import Answer, Event, Framing
+from perstack.model_http.framing import Answer, Event, Framing, decoded, finished
 from perstack.model_http.media import unsendable
 from perstack.model_http.models import budget_of, effort, effort_of, known_model
 from perstack.model_http.proxy import proxy_of
@@ -26,11 +26,14 @@ __all__ = [
     "ModelClient",
     "Timeouts",
     "ToolCalls",
+    "arguments",
     "base_url",
     "budget_of",
     "cut_off",
+    "decoded",
     "effort",
     "effort_of",
+    "finished",
     "header_settings",
     "known_model",
     "malformed",

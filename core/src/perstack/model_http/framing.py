@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from perstack.protocols import StreamPart
+import msgspec
+
+from perstack.messages import FinishReason, Usage
+from perstack.model_http.failures import malformed
+from perstack.protocols import Finish, StreamPart
 
 if TYPE_CHECKING:
     import httpx2
+
+
+T = TypeVar("T")
 
 
 class Event(Protocol):
@@ -49,6 +56,23 @@ class Answer(Protocol):
             ProviderError: The model had not finished.
         """
         ...
+
+
+def decoded(decoder: msgspec.json.Decoder[T], data: str | msgspec.Raw, *, provider: str) -> T:
+    """What `data` says.
+
+    Raises:
+        ProviderError: It is nothing of the format.
+    """
+    try:
+        return decoder.decode(data)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise malformed(provider, f"an event that is none: {error}") from None
+
+
+def finished(reason: FinishReason, word: str, usage: Usage) -> Finish:
+    """The last part of an answer, with the vendor's own `word` where the reason does not say it."""
+    return Finish(reason=reason, usage=usage, word=word if reason in ("other", "error") else "")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

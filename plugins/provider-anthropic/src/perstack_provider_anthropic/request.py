@@ -15,19 +15,21 @@ from perstack.messages import (
     JsonObject,
     JsonValue,
     Message,
+    SpokenPart,
     TextPart,
     ThinkingPart,
     ToolCallPart,
     ToolDefinition,
     ToolMessage,
     ToolResultPart,
+    VendorPart,
     text_of,
 )
 from perstack.model_http import budget_of, effort_of, known_model, unsendable
 from perstack.protocols import GenerateRequest
 from perstack.specs import ModelInfo
 
-from perstack_provider_anthropic.signatures import REDACTED, THINKING
+from perstack_provider_anthropic.signatures import CONTAINER, REDACTED, THINKING, VENDOR
 
 OUTPUT_TOKENS = 8_192
 """Answer limit for models that nothing is known of: every model that the vendor still serves takes it."""
@@ -126,13 +128,16 @@ def message_blocks(message: Message) -> Iterator[JsonObject]:
             yield from _content(content)
 
 
-def _said(part: TextPart | ThinkingPart | ToolCallPart) -> Iterator[JsonObject]:
+def _said(part: SpokenPart) -> Iterator[JsonObject]:
     if isinstance(part, ToolCallPart):
         yield {"type": "tool_use", "id": part.tool_call_id, "name": part.tool_name, "input": part.args}
     elif isinstance(part, ThinkingPart):
         block = _thinking(part)
         if block is not None:
             yield block
+    elif isinstance(part, VendorPart):
+        if part.vendor == VENDOR and part.block.get("type") != CONTAINER:
+            yield part.block
     else:
         yield from _content(part)
 

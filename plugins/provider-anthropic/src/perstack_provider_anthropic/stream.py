@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import msgspec
-from perstack.messages import FinishReason, JsonObject, Usage
-from perstack.model_http import MOST_CALLS, Event, ToolCalls, cut_off, malformed, reported
-from perstack.protocols import Finish, ReasoningDelta, ReasoningEnd, StreamPart, TextDelta
+from perstack.messages import FinishReason, JsonObject, Usage, VendorPart
+from perstack.model_http import MOST_CALLS, Event, ToolCalls, arguments, cut_off, decoded, finished, malformed, reported
+from perstack.protocols import ReasoningDelta, ReasoningEnd, StreamPart, TextDelta
 
-from perstack_provider_anthropic.signatures import REDACTED, THINKING
+from perstack_provider_anthropic.signatures import CONTAINER, REDACTED, THINKING, VENDOR
 
 FINISH: dict[str, FinishReason] = {
     "end_turn": "stop",
@@ -19,7 +19,10 @@ FINISH: dict[str, FinishReason] = {
     "max_tokens": "length",
     "model_context_window_exceeded": "length",
     "refusal": "refusal",
+    "pause_turn": "pause",
 }
+OURS = frozenset({"text", "thinking", "redacted_thinking", "tool_use"})
+"""Blocks that a conversation has a form for; every other one is the vendor's, and goes back as it came."""
 
 
 class _OutputDetails(msgspec.Struct, frozen=True):
@@ -47,6 +50,10 @@ class _Block(msgspec.Struct, frozen=True):
     input: JsonObject | None = None
 
 
+class _Container(msgspec.Struct, frozen=True):
+    id: str
+
+
 class _Delta(msgspec.Struct, frozen=True):
     type: str | None = None
     text: str | None = None
@@ -54,6 +61,7 @@ class _Delta(msgspec.Struct, frozen=True):
     signature: str | None = None
     partial_json: str | None = None
     stop_reason: str | None = None
+    container: _Container | None = None
 
 
 class _Error(msgspec.Struct, frozen=True):
@@ -71,20 +79,22 @@ class _Event(msgspec.Struct, frozen=True):
     type: str
     index: int | None = None
     message: _Message | None = None
-    content_block: _Block | None = None
+    content_block: msgspec.Raw = msgspec.Raw()
     delta: _Delta | None = None
     usage: _Usage | None = None
     error: _Error | None = None
 
 
 _DECODER = msgspec.json.Decoder(_Event)
+_BLOCK = msgspec.json.Decoder(_Block)
 
 
 @dataclass(slots=True)
 class _Open:
-    """A block that has begun."""
+    """A block that has begun, and all of it as it came where it is the vendor's own."""
 
     block: _Block
+    own: JsonObject | None = None
     signature: str = ""
     json: list[str] = field(default_factory=list)
 
@@ -97,6 +107,7 @@ class MessagesAnswer:
         self._open: dict[int | None, _Open] = {}
         self._calls = ToolCalls()
         self._stop: str | None = None
+        self._container: str | None = None
         self._counts: dict[str, int] = {}
 
     def is_end(self, event: Event) -> bool:
@@ -109,16 +120,13 @@ class MessagesAnswer:
         Raises:
             ProviderError: It is an error, or no event of this format.
         """
-        try:
-            told = _DECODER.decode(event.data)
-        except (msgspec.MsgspecError, RecursionError) as error:
-            raise malformed(self._provider, f"an event that is none: {error}") from None
+        told = decoded(_DECODER, event.data, provider=self._provider)
         if told.error is not None:
             raise reported(self._provider, told.error.message, kind=told.error.type)
         if told.message is not None:
             self._count(told.message.usage)
         self._count(told.usage)
-        if told.type == "content_block_start" and told.content_block is not None:
+        if told.type == "content_block_start":
             yield from self._begin(told.index, told.content_block)
         elif told.type == "content_block_delta" and told.delta is not None:
             yield from self._go_on(told.index, told.delta)
@@ -126,6 +134,7 @@ class MessagesAnswer:
             yield from self._finish(told.index)
         elif told.type == "message_delta" and told.delta is not None:
             self._stop = told.delta.stop_reason or self._stop
+            self._container = told.delta.container.id if told.delta.container else self._container
 
     def end(self) -> Iterator[StreamPart]:
         """The finish.
@@ -135,12 +144,16 @@ class MessagesAnswer:
         """
         if self._stop is None or self._open:
             raise cut_off(self._provider)
-        yield Finish(reason=FINISH.get(self._stop, "error"), usage=self._usage())
+        if self._container is not None:
+            yield VendorPart(vendor=VENDOR, block={"type": CONTAINER, "id": self._container})
+        yield finished(FINISH.get(self._stop, "other"), self._stop, self._usage())
 
-    def _begin(self, index: int | None, block: _Block) -> Iterator[StreamPart]:
+    def _begin(self, index: int | None, raw: msgspec.Raw) -> Iterator[StreamPart]:
+        block = decoded(_BLOCK, raw, provider=self._provider)
         if block.type == "tool_use" and len(self._calls) >= MOST_CALLS:
             raise malformed(self._provider, f"more than {MOST_CALLS} tool calls in one answer")
-        self._open[index] = _Open(block=block, signature=block.signature or "")
+        own = msgspec.json.decode(raw) if block.type not in OURS else None
+        self._open[index] = _Open(block=block, own=own, signature=block.signature or "")
         if block.text:
             yield TextDelta(text=block.text)
         if block.thinking:
@@ -163,7 +176,10 @@ class MessagesAnswer:
         if opened is None:
             raise malformed(self._provider, "the end of a block that has not begun")
         block = opened.block
-        if block.type == "tool_use":
+        if opened.own is not None:
+            said: JsonObject = {"input": arguments("".join(opened.json)) or {}} if opened.json else {}
+            yield VendorPart(vendor=VENDOR, block={**opened.own, **said})
+        elif block.type == "tool_use":
             raw = "".join(opened.json) or msgspec.json.encode(block.input or {}).decode()
             yield self._calls.make(id=block.id, name=block.name or "", raw=raw)
         elif block.type == "thinking":

@@ -14,12 +14,14 @@ from perstack.messages import (
     JsonObject,
     JsonValue,
     Message,
+    SpokenPart,
     TextPart,
     ThinkingPart,
     ToolCallPart,
     ToolDefinition,
     ToolMessage,
     ToolResultPart,
+    VendorPart,
     text_of,
 )
 from perstack.model_http import budget_of, known_model, unsendable
@@ -117,14 +119,14 @@ def _continues_unsigned(messages: Sequence[Message]) -> bool:
     return last is not None and not any(_thought(part) for part in last.contents if isinstance(part, ThinkingPart))
 
 
-def _said(part: TextPart | ThinkingPart | ToolCallPart) -> Iterator[JsonObject]:
+def _said(part: SpokenPart) -> Iterator[JsonObject]:
     if isinstance(part, ToolCallPart):
         yield {"toolUse": {"toolUseId": part.tool_call_id, "name": part.tool_name, "input": part.args}}
     elif isinstance(part, ThinkingPart):
         thought = _thought(part)
         if thought is not None:
             yield {"reasoningContent": thought}
-    else:
+    elif not isinstance(part, VendorPart):
         yield from _content(part, name="")
 
 

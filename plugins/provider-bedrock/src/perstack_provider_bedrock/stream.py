@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import msgspec
 from perstack.messages import FinishReason, Usage
-from perstack.model_http import MOST_CALLS, Event, ToolCalls, cut_off, malformed, reported
-from perstack.protocols import Finish, ReasoningDelta, ReasoningEnd, StreamPart, TextDelta
+from perstack.model_http import MOST_CALLS, Event, ToolCalls, cut_off, decoded, finished, malformed, reported
+from perstack.protocols import ReasoningDelta, ReasoningEnd, StreamPart, TextDelta
 
 from perstack_provider_bedrock.framing import EXCEPTION
 from perstack_provider_bedrock.request import REDACTED, THINKING
@@ -21,6 +21,8 @@ FINISH: dict[str, FinishReason] = {
     "model_context_window_exceeded": "length",
     "guardrail_intervened": "refusal",
     "content_filtered": "refusal",
+    "malformed_model_output": "error",
+    "malformed_tool_use": "error",
 }
 EXCEPTIONS = {
     "throttlingException": 429,
@@ -107,10 +109,7 @@ class ConverseAnswer:
         Raises:
             ProviderError: It is an error, or no event of this format.
         """
-        try:
-            told = _DECODER.decode(event.data)
-        except (msgspec.MsgspecError, RecursionError) as error:
-            raise malformed(self._provider, f"an event that is none: {error}") from None
+        told = decoded(_DECODER, event.data, provider=self._provider)
         if event.event.startswith(EXCEPTION):
             kind = event.event.removeprefix(EXCEPTION)
             raise reported(self._provider, told.message, kind=kind, status=EXCEPTIONS.get(kind, 500))
@@ -133,7 +132,7 @@ class ConverseAnswer:
         """
         if self._stop is None or self._open or self._usage is None:
             raise cut_off(self._provider)
-        yield Finish(reason=FINISH.get(self._stop, "error"), usage=_usage(self._usage))
+        yield finished(FINISH.get(self._stop, "other"), self._stop, _usage(self._usage))
 
     def _begin(self, told: _Told) -> None:
         if len(self._calls) >= MOST_CALLS:

@@ -15,6 +15,7 @@ from perstack.messages import (
     ToolCallPart,
     ToolDefinition,
     ToolResultPart,
+    VendorPart,
     text_of,
 )
 from perstack.model_http import budget_of, effort_of, known_model, unsendable
@@ -23,6 +24,8 @@ from perstack.specs import ModelInfo
 
 SIGNATURE = "google:"
 """Before the vendor's signature of a thought, so that no other vendor gets it."""
+VENDOR = "google"
+"""Whose parts of tools that run at the vendor these are."""
 UNSIGNED = "skip_thought_signature_validator"
 """What the vendor takes in place of a signature for a call that another model made."""
 VENDORS = frozenset({"googleSearch", "codeExecution", "urlContext", "googleMaps", "enterpriseWebSearch"})
@@ -87,6 +90,9 @@ def _said(message: ExpertMessage, *, ids: bool) -> Iterator[JsonObject]:
     for part in message.contents:
         if isinstance(part, TextPart):
             yield {"text": part.text}
+        elif isinstance(part, VendorPart):
+            if part.vendor == VENDOR:
+                yield part.block
         elif isinstance(part, ToolCallPart):
             call: JsonObject = {"name": part.tool_name, "args": part.args}
             said: JsonObject = {"functionCall": {**call, "id": part.tool_call_id} if ids else call}

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import msgspec
-from perstack.messages import FinishReason, Usage
-from perstack.model_http import MOST_CALLS, Event, ToolCalls, cut_off, malformed, reported
-from perstack.protocols import Finish, ReasoningDelta, ReasoningEnd, StreamPart, TextDelta, ToolCallRequest
+from perstack.messages import FinishReason, JsonObject, Usage, VendorPart
+from perstack.model_http import MOST_CALLS, Event, ToolCalls, cut_off, decoded, finished, malformed, reported
+from perstack.protocols import ReasoningDelta, ReasoningEnd, StreamPart, TextDelta, ToolCallRequest
 
-from perstack_provider_google.request import SIGNATURE
+from perstack_provider_google.request import SIGNATURE, VENDOR
 
 REFUSALS = frozenset(
     {"SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "IMAGE_SAFETY", "MODEL_ARMOR"}
 )
 STOPS = frozenset({"STOP", "FUNCTION_CALL"})
 """The vendor's word whatever stands in the answer, and that of other servers for calls."""
+FAILURES = frozenset({"MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "MALFORMED_RESPONSE"})
+"""The model wrote something that was no call, or called what it was not given: it may do better the next time."""
 
 
 class _FunctionCall(msgspec.Struct, frozen=True):
@@ -29,6 +31,8 @@ class _Part(msgspec.Struct, frozen=True, rename="camel"):
     thought: bool = False
     thought_signature: str | None = None
     function_call: _FunctionCall | None = None
+    executable_code: JsonObject | None = None
+    code_execution_result: JsonObject | None = None
 
 
 class _Content(msgspec.Struct, frozen=True):
@@ -88,10 +92,7 @@ class GenerateAnswer:
         Raises:
             ProviderError: It is an error, or no chunk.
         """
-        try:
-            chunk = _DECODER.decode(event.data)
-        except (msgspec.MsgspecError, RecursionError) as error:
-            raise malformed(self._provider, f"a chunk that is none: {error}") from None
+        chunk = decoded(_DECODER, event.data, provider=self._provider)
         if chunk.error is not None:
             error_of = chunk.error
             raise reported(self._provider, error_of.message, kind=error_of.status, status=error_of.code)
@@ -111,7 +112,7 @@ class GenerateAnswer:
         if self._finish is None and not self._blocked:
             raise cut_off(self._provider)
         yield from self._end_reasoning()
-        yield Finish(reason=self._reason(), usage=_usage(self._usage))
+        yield finished(self._reason(), self._finish or "", _usage(self._usage))
 
     def _part(self, part: _Part) -> Iterator[StreamPart]:
         if part.text and part.thought:
@@ -124,6 +125,9 @@ class GenerateAnswer:
             yield TextDelta(text=part.text)
         if part.function_call is not None:
             yield self._call(part.function_call, part.thought_signature)
+        elif (own := _own(part)) is not None:
+            yield from self._end_reasoning()
+            yield VendorPart(vendor=VENDOR, block=own)
 
     def _call(self, call: _FunctionCall, signature: str | None) -> ToolCallRequest:
         if len(self._calls) >= MOST_CALLS:
@@ -147,7 +151,23 @@ class GenerateAnswer:
             return "refusal"
         if self._finish in STOPS:
             return "tool-calls" if len(self._calls) else "stop"
-        return "length" if self._finish == "MAX_TOKENS" else "error"
+        if self._finish in FAILURES:
+            return "error"
+        return "length" if self._finish == "MAX_TOKENS" else "other"
+
+
+def _own(part: _Part) -> JsonObject | None:
+    """The part as it came, where it is what the vendor's own tool did, or a signature that stands alone."""
+    block: JsonObject = {}
+    if part.executable_code is not None:
+        block["executableCode"] = part.executable_code
+    elif part.code_execution_result is not None:
+        block["codeExecutionResult"] = part.code_execution_result
+    elif part.text == "" and part.thought_signature:
+        block["text"] = ""
+    else:
+        return None
+    return {**block, "thoughtSignature": part.thought_signature} if part.thought_signature else block
 
 
 def _usage(usage: _Usage) -> Usage:

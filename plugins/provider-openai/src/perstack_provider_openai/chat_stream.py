@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import msgspec
 from perstack.messages import FinishReason, Usage
-from perstack.model_http import MOST_CALLS, Event, ToolCalls, cut_off, malformed, reported
-from perstack.protocols import Finish, ReasoningDelta, ReasoningEnd, StreamPart, TextDelta
+from perstack.model_http import MOST_CALLS, Event, ToolCalls, cut_off, decoded, finished, malformed, reported
+from perstack.protocols import ReasoningDelta, ReasoningEnd, StreamPart, TextDelta
 
 FINISH: dict[str, FinishReason] = {
     "stop": "stop",
@@ -17,6 +17,18 @@ FINISH: dict[str, FinishReason] = {
     "function_call": "tool-calls",
     "length": "length",
     "content_filter": "refusal",
+    # Words of compatible servers, and theirs for failures.
+    "eos": "stop",
+    "eos_token": "stop",
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "tool_call": "tool-calls",
+    "tool_use": "tool-calls",
+    "max_tokens": "length",
+    "model_length": "length",
+    "error": "error",
+    "abort": "error",
+    "insufficient_system_resource": "error",
 }
 DONE = "[DONE]"
 STATUS = re.compile("[1-5][0-9][0-9]")
@@ -110,10 +122,7 @@ class ChatAnswer:
         """
         if event.data == DONE:
             return
-        try:
-            chunk = _DECODER.decode(event.data)
-        except (msgspec.MsgspecError, RecursionError) as error:
-            raise malformed(self._provider, f"a chunk that is none: {error}") from None
+        chunk = decoded(_DECODER, event.data, provider=self._provider)
         if chunk.error is not None:
             raise self._failure(chunk.error)
         if chunk.usage is not None:
@@ -138,12 +147,12 @@ class ChatAnswer:
         calls = ToolCalls()
         for call in self._calls:
             yield calls.make(id=call.id, name=call.name, raw="".join(call.arguments))
-        reason = FINISH.get(self._finish, "error")
+        reason = FINISH.get(self._finish, "other")
         if self._refused:
             reason = "refusal"
         elif self._calls and reason == "stop":  # several compatible servers say so
             reason = "tool-calls"
-        yield Finish(reason=reason, usage=self._usage)
+        yield finished(reason, self._finish, self._usage)
 
     def _delta(self, delta: _Delta) -> Iterator[StreamPart]:
         reasoning = delta.reasoning_content or delta.reasoning

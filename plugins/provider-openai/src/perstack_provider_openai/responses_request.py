@@ -13,11 +13,12 @@ from perstack.messages import (
     JsonObject,
     JsonValue,
     Message,
+    SpokenPart,
     TextPart,
-    ThinkingPart,
     ToolCallPart,
     ToolResultPart,
     UserMessage,
+    VendorPart,
     text_of,
 )
 from perstack.model_http import effort_of, known_model, unsendable
@@ -27,6 +28,8 @@ from perstack_provider_openai.profiles import Profile
 
 REASONING = "openai:"
 """Before a reasoning item's id, a colon, and its encrypted content."""
+VENDOR = "openai"
+"""Whose items of tools that run at the vendor these are."""
 
 
 def responses_body(request: GenerateRequest, profile: Profile) -> JsonObject:
@@ -86,12 +89,15 @@ def responses_items(message: Message) -> Iterator[JsonObject]:
             yield _result(result)
 
 
-def _said(part: TextPart | ThinkingPart | ToolCallPart) -> Iterator[JsonObject]:
+def _said(part: SpokenPart) -> Iterator[JsonObject]:
     if isinstance(part, TextPart):
         yield {"role": "assistant", "content": part.text}
     elif isinstance(part, ToolCallPart):
         arguments = msgspec.json.encode(part.args).decode()
         yield {"type": "function_call", "call_id": part.tool_call_id, "name": part.tool_name, "arguments": arguments}
+    elif isinstance(part, VendorPart):
+        if part.vendor == VENDOR:
+            yield part.block
     elif part.signature and part.signature.startswith(REASONING):
         identity, _, proof = part.signature.removeprefix(REASONING).partition(":")
         summary: list[JsonValue] = [{"type": "summary_text", "text": part.thinking}] if part.thinking else []

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import msgspec
 from perstack.errors import ProviderError
-from perstack.messages import FinishReason, JsonValue, Usage
-from perstack.model_http import MOST_CALLS, Event, ToolCalls, cut_off, malformed, reported
-from perstack.protocols import Finish, ReasoningDelta, ReasoningEnd, StreamPart, TextDelta
+from perstack.messages import FinishReason, JsonObject, JsonValue, Usage, VendorPart
+from perstack.model_http import MOST_CALLS, Event, ToolCalls, cut_off, decoded, finished, malformed, reported
+from perstack.protocols import ReasoningDelta, ReasoningEnd, StreamPart, TextDelta
 
-from perstack_provider_openai.responses_request import REASONING
+from perstack_provider_openai.responses_request import REASONING, VENDOR
 
 ENDS = frozenset({"response.completed", "response.incomplete", "response.failed"})
 TEXTS = frozenset({"response.output_text.delta", "response.refusal.delta"})
@@ -65,7 +65,7 @@ class _Told(msgspec.Struct, frozen=True):
     type: str
     delta: JsonValue = None
     summary_index: int | None = None
-    item: _Item | None = None
+    item: msgspec.Raw = msgspec.Raw()
     response: _Response | None = None
     error: _Error | None = None
     code: str | None = None
@@ -73,6 +73,7 @@ class _Told(msgspec.Struct, frozen=True):
 
 
 _DECODER = msgspec.json.Decoder(_Told)
+_ITEM = msgspec.json.Decoder(_Item)
 
 
 class ResponsesAnswer:
@@ -96,17 +97,14 @@ class ResponsesAnswer:
         Raises:
             ProviderError: It is an error, or no event of this format.
         """
-        try:
-            told = _DECODER.decode(event.data)
-        except (msgspec.MsgspecError, RecursionError) as error:
-            raise malformed(self._provider, f"an event that is none: {error}") from None
+        told = decoded(_DECODER, event.data, provider=self._provider)
         delta = told.delta if isinstance(told.delta, str) else ""
         if told.type in TEXTS:
             self._refused = self._refused or told.type == "response.refusal.delta"
             yield TextDelta(text=delta)
         elif told.type in THOUGHTS:
             yield ReasoningDelta(text=self._gap(told.summary_index) + delta)
-        elif told.type == "response.output_item.done" and told.item is not None:
+        elif told.type == "response.output_item.done":
             yield from self._item(told.item)
         elif told.type == "error" or told.error is not None:
             raise self._failure(told.error or _Error(code=told.code, message=told.message))
@@ -124,14 +122,17 @@ class ResponsesAnswer:
             raise cut_off(self._provider)
         if self._ended == "response.failed":
             raise self._failure(self._response.error or _Error())
-        yield Finish(reason=self._reason(), usage=_usage(self._response.usage or _Usage()))
+        details = self._response.incomplete_details if self._ended == "response.incomplete" else None
+        word = (details and details.reason) or self._ended
+        yield finished(self._reason(word), word, _usage(self._response.usage or _Usage()))
 
     def _gap(self, index: int | None) -> str:
         """An empty line between two parts of a summary."""
         before, self._part = self._part, index or 0
         return "\n\n" if self._part > before else ""
 
-    def _item(self, item: _Item) -> Iterator[StreamPart]:
+    def _item(self, raw: msgspec.Raw) -> Iterator[StreamPart]:
+        item = decoded(_ITEM, raw, provider=self._provider)
         if item.type == "reasoning":
             self._part = 0
             proof = item.encrypted_content
@@ -140,11 +141,13 @@ class ResponsesAnswer:
             if len(self._calls) >= MOST_CALLS:
                 raise malformed(self._provider, f"more than {MOST_CALLS} tool calls in one answer")
             yield self._calls.make(id=item.call_id, name=item.name or "", raw=item.arguments or "")
+        elif item.type != "message":  # what a tool at the vendor did; without it the reasoning before it is refused
+            own: JsonObject = msgspec.json.decode(raw)
+            yield VendorPart(vendor=VENDOR, block=own)
 
-    def _reason(self) -> FinishReason:
+    def _reason(self, word: str) -> FinishReason:
         if self._ended == "response.incomplete":
-            details = self._response.incomplete_details
-            return CUT.get(details.reason or "" if details else "", "error")
+            return CUT.get(word, "other")
         if self._refused:
             return "refusal"
         return "tool-calls" if len(self._calls) else "stop"

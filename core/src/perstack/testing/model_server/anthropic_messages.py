@@ -10,7 +10,13 @@ from perstack.testing.model_server.requests import ModelRequest, WireName
 from perstack.testing.model_server.script import ErrorEvent, Turn
 from perstack.testing.model_server.wire import SSE, arguments, call_id, pieces, sse
 
-FINISH = {"stop": "end_turn", "tool-calls": "tool_use", "length": "max_tokens", "refusal": "refusal"}
+FINISH = {
+    "stop": "end_turn",
+    "tool-calls": "tool_use",
+    "length": "max_tokens",
+    "refusal": "refusal",
+    "pause": "pause_turn",
+}
 ERRORS = {400: "invalid_request_error", 401: "authentication_error", 429: "rate_limit_error", 529: "overloaded_error"}
 
 
