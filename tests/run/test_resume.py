@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import signal
+from pathlib import Path
 
 import pytest
+from perstack.testing.fake_skill import fake_skill_argv
 from perstack.testing.model_server import Call, Gate, ModelServer, Refuse, Stall, Turn
 from perstack.testing.project import Project
 
@@ -211,3 +215,42 @@ def test_W_25_AO8_ids_that_are_paths_are_refused(project: Project, option: str) 
     result = project.run("demo", "Go.", *job, option, "../../etc/passwd")
     assert result.exit_code == 1
     assert "passwd" in result.stderr
+
+
+@pytest.mark.parametrize("expert", ["lead", "helper"])
+def test_W_10_what_was_said_to_a_run_that_was_ended_while_its_skills_started_is_not_lost(
+    project: Project, tmp_path: Path, expert: str
+) -> None:
+    go = tmp_path / "go"
+    slow = f"[ -e {go} ] || exec sleep 60; exec {shlex.join(fake_skill_argv())}"
+    project.write(f"""\
+[experts.lead]
+instruction = "You are the lead."
+delegates = ["helper"]
+[experts.helper]
+instruction = "You are the helper."
+[experts.{expert}.skills.slow]
+type = "mcpStdioSkill"
+command = "sh"
+args = ["-c", {json.dumps(slow)}]
+""")
+    ask, query = Turn(calls=[Call("helper", {"query": "Water the rose."})]), "Look after the garden."
+    with ModelServer([ask]) as server:
+        process = project.start(*project.run_args("lead", query), server=server)
+        assert process.stdout is not None
+        lines = iter(process.stdout)
+        while '"skillStarting"' not in (line := next(lines)) or '"slow"' not in line:
+            pass
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
+    go.touch()
+    turns = [Turn(text="watered"), Turn(text="done")]
+    with ModelServer(turns if expert == "helper" else [ask, *turns]) as server:
+        result = project.run("lead", "Go on.", "--continue", server=server)
+        said = {
+            request.system.split("You are the ")[1][:4]: conversation(server, request.index)
+            for request in server.requests
+        }
+    assert (result.exit_code, result.answer) == (0, "done")
+    assert {"role": "user", "content": "Water the rose."} in said["help"]
+    assert said["lead"][0] == {"role": "user", "content": query}

@@ -19,7 +19,6 @@ from perstack.events import DelegatedBy
 from perstack.ids import new_id
 from perstack.messages import (
     InstructionMessage,
-    Message,
     TextPart,
     ToolCall,
     ToolResult,
@@ -78,9 +77,10 @@ class Job:
         policy = context.experts[expert_key]
         log = RunLog(context, run_id)
         begin = partial(log.begin, expert_key, delegated_by=delegated_by, earlier=earlier, source=source)
+        said = () if query is None else (UserMessage(id=new_id(), contents=(TextPart(text=query),)),)
         try:
             async with context.open_tools(policy, run_id, interactive=delegated_by is None) as tools:
-                begin(self._input(expert_key, tools, query=query))
+                begin((self._instruction(expert_key, tools), *said))
                 if answer is not None:
                     log.finish(answer)
                 delegate = partial(self._delegate, run_id, (*ancestors, expert_key))
@@ -89,17 +89,17 @@ class Job:
             raise
         except PerstackError as error:
             if run_id not in context.recorder.state.runs:
-                begin(())
+                begin(said)
                 log.fail(error)
             raise
         except anyio.get_cancelled_exc_class():
             if run_id not in context.recorder.state.runs:
-                begin(())
+                begin(said)
                 log.cancel()
             raise
 
-    def _input(self, expert_key: str, tools: Tools, *, query: str | None) -> tuple[Message, ...]:
-        """The instruction, made anew for every start, and what the person or the parent says."""
+    def _instruction(self, expert_key: str, tools: Tools) -> InstructionMessage:
+        """The instruction, made anew for every start."""
         context = self._context
         prompt = system_prompt(
             context.experts[expert_key].expert,
@@ -112,9 +112,7 @@ class Job:
             ],
             interactive=any(tool.kind == "interactive" for tool in tools),
         )
-        instruction = InstructionMessage(id=new_id(), contents=(TextPart(text=prompt),))
-        said = () if query is None else (UserMessage(id=new_id(), contents=(TextPart(text=query),)),)
-        return (instruction, *said)
+        return InstructionMessage(id=new_id(), contents=(TextPart(text=prompt),))
 
     async def _delegate(self, parent_id: str, line: tuple[str, ...], call: ToolCall) -> ToolResult:
         """What came of a delegated call. A child of an earlier process goes on where it was."""
