@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import sys
 import time
@@ -16,7 +17,10 @@ from base_tools import COMMAND, DEADLINE_SECONDS, RUNTIMES, Server, process
 
 
 @pytest.fixture
-def workspace(tmp_path):
+def workspace(request, tmp_path):
+    """An empty directory; with `shared` in the way of the test, the one of the run that tests share."""
+    if "shared" in request.fixturenames and (shared := request.getfixturevalue("shared")):
+        return shared.emptied()
     folder = tmp_path / "workspace"
     folder.mkdir()
     return folder
@@ -79,15 +83,60 @@ def either_way(request, launch, workspace):
     return launch(workspace) if request.param == "kernel" else launch(workspace, command=[sys.executable, "-c", WALK])
 
 
-@pytest.fixture(params=RUNTIMES)
-def open_tools(request, workspace, tmp_path):
+class Shared:
+    """One run of a way and its workspace, for the tests of a module."""
+
+    def __init__(self, way, place):
+        self._way = way
+        self._place = place
+        self._tools = None
+        self.workspace = place / "workspace"
+        self.workspace.mkdir()
+
+    def emptied(self):
+        """The workspace, empty but for the mount itself."""
+        for path in self.workspace.iterdir():
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        return self.workspace
+
+    def tools(self):
+        """The base tools of the one run, started again if a test has ended it."""
+        if self._tools is None or self._tools.process.poll() is not None:
+            self._tools = self._way.start(self.workspace, self._place / "state", {}, {})
+        return self._tools
+
+    def close(self):
+        if self._tools is not None:
+            self._tools.close()
+
+
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=way.marks) for name, way in RUNTIMES.items()])
+def way(request):
+    """A way on which the rows are tested."""
+    return RUNTIMES[request.param]
+
+
+@pytest.fixture(scope="module")
+def shared(way, tmp_path_factory):
+    """What the tests of a module share on a way where a start takes seconds, or None."""
+    if not way.shared:
+        yield None
+        return
+    one = Shared(way, tmp_path_factory.mktemp("shared"))
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def open_tools(request, way, shared, workspace, tmp_path):
     """Starts the base tools on every runtime; those of the rows run on each of them."""
-    way = RUNTIMES[request.param]
-    if reason := way.missing():
+    if reason := way.left_out.get(request.node.originalname):
         pytest.skip(reason)
     with contextlib.ExitStack() as stack:
 
         def start(*, env=None, policy=None):
+            if shared and not env and not policy:
+                return shared.tools()
             code = os.environ.get(mutations.VARIABLE)
             if code:  # a run of test_mutations, in which the test must fail
                 command = [sys.executable, "-c", mutations.program(code)]

@@ -319,19 +319,16 @@ CONTROL = [
 ]
 
 
-def test_AF9_control_files_are_not_written_moved_or_deleted(open_tools, workspace):
+def test_AF9_control_files_are_not_written_moved_or_deleted(tools, workspace):
     for path in CONTROL:
         (workspace / path).parent.mkdir(parents=True, exist_ok=True)
         (workspace / path).write_text("A=canary")
-    tools = open_tools(policy={"writable": [".github/**"]})
     before = {path: (workspace / path).read_bytes() for path in CONTROL}
     for path in CONTROL:
         writers = [(tool, {"path": path, **TOOLS[tool]}) for tool in (*WRITERS, "deleteFile")]
         writers.append(("moveFile", {"source": path, "destination": "away"}))
         writers.append(("moveFile", {"source": "own", "destination": path}))
         writers.append(("applyPatch", {"patch": PATCH.format(path, "A=canary")}))
-        if path.startswith(".github"):
-            continue
         for tool, arguments in writers:
             (workspace / "own").write_text("canary")
             result = tools.call(tool, **arguments)
@@ -346,8 +343,12 @@ def test_AF9_control_files_are_not_written_moved_or_deleted(open_tools, workspac
     assert tools.refused("deleteDirectory", path="sub", recursive=True)[0] == "AccessDenied"
     assert tools.refused("createDirectory", path="fresh/.git")[0] == "AccessDenied"
     assert {path: (workspace / path).read_bytes() for path in CONTROL} == before
-    # Controls: an ordinary file, and what the configuration allows.
-    tools.ok("writeTextFile", path="gitconfig", text="x")
+    tools.ok("writeTextFile", path="gitconfig", text="the control: an ordinary file")
+
+
+def test_AF9_control_files_that_the_configuration_opens_are_written(open_tools, workspace):
+    tools = open_tools(policy={"writable": [".github/**"]})
+    assert tools.refused("writeTextFile", path=".gitlab-ci.yml", text="x")[0] == "AccessDenied", "the control"
     tools.ok("writeTextFile", path=".github/workflows/ci.yml", text="allowed")
     assert (workspace / ".github/workflows/ci.yml").read_text() == "allowed"
 
@@ -355,11 +356,10 @@ def test_AF9_control_files_are_not_written_moved_or_deleted(open_tools, workspac
 SECRET = [".env", ".env.production", ".NPMRC", "deep/.aws/credentials", "id_ed25519", "server.key", ".netrc"]
 
 
-def test_AF10_secret_files_are_not_read_by_any_tool(open_tools, workspace, canary):
-    for path in (*SECRET, "allowed/.pypirc", ".env.example", "open.txt"):
+def test_AF10_secret_files_are_not_read_by_any_tool(tools, workspace, canary):
+    for path in (*SECRET, ".env.example", "open.txt"):
         (workspace / path).parent.mkdir(parents=True, exist_ok=True)
         (workspace / path).write_text(f"A={canary}\n")
-    tools = open_tools(policy={"readable": ["allowed/**"]})
     for path in SECRET:
         for tool, arguments in (
             ("readTextFile", {"path": path}),
@@ -375,8 +375,16 @@ def test_AF10_secret_files_are_not_read_by_any_tool(open_tools, workspace, canar
             assert canary not in repr(result.wire)
     found = tools.ok("searchFiles", pattern=canary, hidden=True, noIgnore=True)
     paths = {file["path"] for file in found["files"]}
-    assert paths == {"allowed/.pypirc", ".env.example", "open.txt"}
+    assert paths == {".env.example", "open.txt"}
     assert found["skippedSecret"] >= len(SECRET)
+
+
+def test_AF10_secret_files_that_the_configuration_opens_are_read(open_tools, workspace, canary):
+    for path in ("allowed/.pypirc", "other/.pypirc"):
+        (workspace / path).parent.mkdir(parents=True)
+        (workspace / path).write_text(canary)
+    tools = open_tools(policy={"readable": ["allowed/**"]})
+    assert tools.refused("readTextFile", path="other/.pypirc")[0] == "AccessDenied", "the control"
     assert canary in tools.ok("readTextFile", path="allowed/.pypirc")["content"]
 
 

@@ -1,6 +1,6 @@
 """The base tools as a test calls them, the same on every runtime: a server of its own, or a whole `perstack run`.
 
-A runtime joins by one line in `RUNTIMES`: what starts it, and a reason to skip where it cannot run.
+A runtime joins by one line in `RUNTIMES`: what starts it, whether tests share one, and what it leaves out and why.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+from engines import CACHE, engine
 from perstack.testing.model_server import Call, ModelServer, Turn
+from perstack_containers.place import NEVER_ROOT
 from perstack_proxy import jsonrpc
 from perstack_proxy.jsonrpc import Notification, Request, Response
 
@@ -160,8 +163,9 @@ class Server(Tools):
 class RunTools(Tools):
     """The base tools of a whole run: its model makes the calls that the test asks for, one answer after the other."""
 
-    def __init__(self, workspace, state, *, runtime, env=None, policy=None):
-        (workspace / "perstack.toml").write_text(PROJECT + toml_of(policy or {}))
+    def __init__(self, workspace, state, *, runtime, env=None, policy=None, project=None):
+        project = project or workspace
+        (project / "perstack.toml").write_text(PROJECT + toml_of(policy or {}))
         self._calls: queue.Queue[Turn] = queue.Queue()
         self._results: queue.Queue[Sequence[str]] = queue.Queue()
         self._model = ModelServer(self._answer)
@@ -169,8 +173,8 @@ class RunTools(Tools):
         values = {"OPENAI_API_KEY": "key-of-no-value-at-all", "OPENAI_BASE_URL": self._model.openai_url}
         words = ["run", "tester", "go", "--runtime", runtime, "--state-dir", str(state), "--max-steps", "100000"]
         self.process = subprocess.Popen(
-            [str(PERSTACK), *words],
-            cwd=workspace,
+            [str(PERSTACK), *words, "--workspace", str(workspace)],
+            cwd=project,
             env={**os.environ, **(env or {}), **values},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -205,6 +209,26 @@ class RunTools(Tools):
             self._model.__exit__(None, None, None)
 
 
+class ContainedTools(RunTools):
+    """The base tools of a run in a container, whose user owns the workspace; so they get what a test puts there."""
+
+    def __init__(self, workspace, state, *, runtime, env=None, policy=None):
+        self._workspace = workspace
+        project = state.with_name("project")
+        project.mkdir(exist_ok=True)
+        self._hand_over()
+        env = {**engine(runtime).env, "PERSTACK_CACHE_DIR": str(CACHE), **(env or {})}
+        super().__init__(workspace, state, runtime=runtime, env=env, policy=policy, project=project)
+
+    def together(self, *calls, seconds=DEADLINE_SECONDS):
+        self._hand_over()
+        return super().together(*calls, seconds=seconds)
+
+    def _hand_over(self):
+        for place in (self._workspace, *self._workspace.rglob("*")):
+            os.chown(place, NEVER_ROOT, NEVER_ROOT, follow_symlinks=False)
+
+
 def _read(text):
     """A result as the model sees it: the tool's JSON, or the words of whoever refused the call before it."""
     marked = MARKED.fullmatch(text)
@@ -229,11 +253,16 @@ class Way:
 
     Attributes:
         start: From a workspace, a state directory, environment variables and a policy to tools.
-        missing: Why it cannot run here, or empty.
+        shared: Whether tests without variables and policies of their own have one workspace and one run, emptied
+            between them, because a start takes seconds.
+        left_out: Tests that are not run on it, and why.
+        marks: What pytest has to know of it.
     """
 
     start: Callable[[Path, Path, Mapping[str, str], Mapping[str, object]], Tools]
-    missing: Callable[[], str] = field(default=lambda: "")
+    shared: bool = False
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    marks: tuple[pytest.MarkDecorator, ...] = ()
 
 
 def process(workspace, state, env, policy, *, command=None):
@@ -243,10 +272,36 @@ def process(workspace, state, env, policy, *, command=None):
     )
 
 
-def run_on(runtime):
+def run_on(runtime, tools=RunTools):
     """A whole run on a runtime, by its name."""
-    return lambda workspace, state, env, policy: RunTools(workspace, state, runtime=runtime, env=env, policy=policy)
+    return lambda workspace, state, env, policy: tools(workspace, state, runtime=runtime, env=env, policy=policy)
 
+
+def in_containers(runtime):
+    """The base tools in a container of an engine."""
+    return Way(
+        start=run_on(runtime, ContainedTools),
+        shared=True,
+        left_out=NOT_IN_CONTAINERS,
+        marks=(pytest.mark.engine, pytest.mark.xdist_group(runtime)),
+    )
+
+
+NOT_IN_CONTAINERS = {
+    "test_X4_AX4_the_default_is_60_seconds_and_a_longer_timeout_holds": "75 s that the base skill counts by itself",
+    **dict.fromkeys(
+        (
+            "test_AF9_control_files_that_the_configuration_opens_are_written",
+            "test_AF10_secret_files_that_the_configuration_opens_are_read",
+        ),
+        "the sandbox masks such files for every process in it, whatever its tools may do",
+    ),
+}
 
 #: Every way on which the rows of the base tools are tested.
-RUNTIMES: dict[str, Way] = {"process": Way(start=process), "local": Way(start=run_on("local"))}
+RUNTIMES: dict[str, Way] = {
+    "process": Way(start=process),
+    "local": Way(start=run_on("local")),
+    "docker": in_containers("docker"),
+    "podman": in_containers("podman"),
+}

@@ -26,6 +26,7 @@ from repository import ROOT
 SECONDS = 300.0
 """The first run of a session builds the image."""
 REPORT = ROOT / "build" / "engines.json"
+CACHE = ROOT / "build" / "cache"
 PICKED = ("python", "hang", "raw", "spawn", "stderr", "crash")
 EXPERT = '[experts.box]\ninstruction = "Try everything."\n'
 
@@ -114,8 +115,7 @@ class Box:
 
     @property
     def all_env(self) -> dict[str, str]:
-        cache = str(ROOT / "build" / "cache")
-        return {**self.engine.env, "PERSTACK_CACHE_DIR": cache, **self.env}
+        return {**self.engine.env, "PERSTACK_CACHE_DIR": str(CACHE), **self.env}
 
     def ask(self, *sources: str, options: Sequence[str] = ()) -> list[object]:
         """What each program found inside, as one tool call each, in one run."""

@@ -82,7 +82,8 @@ class ContainerSandbox:
             SandboxUnavailable: The command is not in the image.
         """
         policy = self._request.policy
-        argv = BASE_SKILL if policy.argv == BUNDLED else policy.argv
+        bundled = policy.argv[: len(BUNDLED)] == BUNDLED  # what follows is the configuration's policy for it
+        argv = (*BASE_SKILL, *policy.argv[len(BUNDLED) :]) if bundled else policy.argv
         env = skill_env(self._request.env)
         await self._process.order({"argv": list(argv), "env": dict(env), "cwd": WORKSPACE})
         answer = await self._process.line()
