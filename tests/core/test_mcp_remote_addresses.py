@@ -8,7 +8,8 @@ from contextlib import ExitStack
 
 import pytest
 from perstack.errors import SkillError, ToolError
-from perstack.tools.remote.reach import ANSWER_BYTES, INTERNET
+from perstack.outbound.transport import INTERNET
+from perstack.tools.remote.reach import ANSWER_BYTES
 from remote_server import HOST, HttpServer, Told, connected, https, loopback_is_public, reach, to_loopback
 from starlette.applications import Starlette
 from starlette.responses import RedirectResponse, Response, StreamingResponse

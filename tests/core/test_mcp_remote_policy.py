@@ -10,13 +10,13 @@ import pytest
 from perstack.config.headers import filled, variables
 from perstack.errors import ConfigError, PolicyError, SkillError
 from perstack.events import ProxyAccess, SkillConnected, SkillDisconnected
+from perstack.outbound.transport import INTERNET
 from perstack.policy.decide import decide, secret_values
 from perstack.policy.env import env_values
 from perstack.policy.explain import as_json, as_text
 from perstack.policy.review import review
 from perstack.sandbox.lease import open_skills
 from perstack.specs import EgressRule, EnvRule, RuntimeSpec, TransportSpec
-from perstack.tools.remote.reach import INTERNET
 from perstack.tools.remote.transport import RemoteTransport
 from projects import EXPERT, load
 from remote_server import HOST, HttpServer, reach

@@ -12,7 +12,7 @@ import httpx2
 import pytest
 from perstack.errors import ProviderError
 from perstack.model_http import Event, ModelClient, Timeouts
-from perstack.specs import Proxy
+from perstack.specs import Network, Proxy
 from perstack.testing.model_server import Gate, ModelServer, Refuse, Stall, Turn
 
 LONG = "a long text " * 20
@@ -98,7 +98,7 @@ async def test_a_proxy_sees_the_host_and_neither_key_nor_path() -> None:
             provider="a-server",
             base_url="https://models.example.invalid/secret-path",
             headers={"x-key": canary},
-            proxy=Proxy(url=f"http://127.0.0.1:{port}"),
+            network=Network(proxy=Proxy(url=f"http://127.0.0.1:{port}")),
         )
         with pytest.raises(ProviderError, match="connection to a-server failed"):
             await ask(own)
@@ -109,7 +109,7 @@ async def test_a_proxy_sees_the_host_and_neither_key_nor_path() -> None:
 
 async def test_this_machine_is_reached_without_the_proxy() -> None:
     with ModelServer([Turn(text="whole")]) as server:
-        assert await ask(client(server.openai_url, proxy=Proxy(url="http://127.0.0.1:1")))
+        assert await ask(client(server.openai_url, network=Network(proxy=Proxy(url="http://127.0.0.1:1"))))
 
 
 async def test_proxies_of_the_environment_do_not_decide(monkeypatch: pytest.MonkeyPatch) -> None:

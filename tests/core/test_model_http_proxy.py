@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from perstack.model_http import proxy_of
+from perstack.outbound.bypass import proxy_of
 from perstack.specs import Proxy
 
 URL = "http://proxy.example:3128"

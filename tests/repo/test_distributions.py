@@ -21,7 +21,7 @@ OURS = {distribution.name for distribution in ALL} | {"perstack"}
 STDLIB_ONLY = {"perstack-proxy": set[str](), "perstack-skill-base": {"perstack_proxy"}}
 
 # Import names of a declared dependency that are not its own name.
-PART_OF = {"pydantic_core": "pydantic"}
+PART_OF = {"pydantic_core": "pydantic", "httpcore2": "httpx2"}
 
 
 def imported_roots(path: Path) -> set[str]:

@@ -167,6 +167,17 @@ def gate(internet: Internet, *skills: SkillEntry, way: str = "direct", parent: s
 
 
 @contextlib.contextmanager
+def gate_here(*skills: SkillEntry) -> Iterator[GateProcess]:
+    """A gate on this machine's own network, for tests of what it denies."""
+    with short_folder() as folder:
+        running = GateProcess([*PROXY, "gate"], skills, folder)
+        try:
+            yield running
+        finally:
+            running.close()
+
+
+@contextlib.contextmanager
 def forwarder(sandbox: Namespace, path: str) -> Iterator[str]:
     """The forwarder's URL inside a sandbox's namespace."""
     process = subprocess.Popen(sandbox.command(*PROXY, "forward", path), stdout=subprocess.PIPE)

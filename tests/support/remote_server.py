@@ -21,9 +21,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from memory_server import ANY_OBJECT
+from perstack.outbound.transport import Reach
 from perstack.protocols import Access, ConnectRequest
 from perstack.skill_policy import BUILT_IN, HeaderGrant, SkillPolicy
-from perstack.tools.remote.reach import Reach
 from perstack.tools.remote.session import RemoteSession
 from perstack.tools.remote.transport import Kind, RemoteTransport
 from perstack_proxy.addresses import special_purpose

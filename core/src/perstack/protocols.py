@@ -176,7 +176,7 @@ class SkillSession(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Access:
-    """A connection that perstack itself made for a skill, or refused; `reason` says why it was refused."""
+    """A connection that perstack itself made, or refused; `reason` says why it was refused."""
 
     allowed: bool
     domain: str
@@ -225,6 +225,7 @@ class ConnectRequest:
     Attributes:
         env: Values of `policy.env`, for the headers of a remote skill. Secrets: never in an error or a log.
         access: Told of each connection that the transport makes or refuses.
+        gate: The unix socket of the gate that its connections go through, or None.
         elicit: The way to the person, or None where the policy or the run has none.
         complete: The way to the run's model, or None likewise.
         violation: Told of each breach of the protocol that was dropped, already bounded and sanitised.
@@ -239,6 +240,7 @@ class ConnectRequest:
     notice: Callable[[str], None]
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     access: Callable[[Access], None] = _unrecorded
+    gate: str | None = None
     elicit: Elicit | None = None
     complete: Complete | None = None
 

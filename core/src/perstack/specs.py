@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from perstack.events import Event
     from perstack.messages import JsonObject, JsonValue, ToolCall, ToolResult
-    from perstack.protocols import EventSink, JournalStore, Provider, Runtime, Transport
+    from perstack.protocols import Access, EventSink, JournalStore, Provider, Runtime, Transport
     from perstack.skill_policy import Control, Origin
 
 Notify: TypeAlias = "Callable[[Event], None]"
@@ -124,6 +124,60 @@ class Proxy:
         return (password, unquote(password)) if password else ()
 
 
+def _unrecorded(_access: Access) -> None:
+    """Nobody records the connections of something that no run made."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HostGrant:
+    """A place that perstack itself may connect to; as a text, the host, or its origin where it is not https on 443.
+
+    Attributes:
+        host: Name in lower case, address, or `*.` and a name for every name below it.
+        tls: Whether it is https.
+        private: Whether it may be at an address that is not public, because the configuration names it.
+        origin: Where it was named.
+    """
+
+    host: str
+    port: int = 443
+    tls: bool = True
+    private: bool = False
+    origin: str = ""
+
+    @property
+    def gated(self) -> bool:
+        """Whether a gate can lead there: https on port 443 at public addresses."""
+        return self.tls and self.port == 443 and not self.private
+
+    def __str__(self) -> str:
+        if self.tls and self.port == 443:
+            return self.host
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Network:
+    """How perstack gets from here to servers.
+
+    Attributes:
+        grants: Where it may connect to; None, which no run has, is anywhere.
+        proxy: The proxy that leads to other hosts, or None.
+        gate: The unix socket of the gate that leads to public hosts, or None.
+        access: Told of each connection that is made or refused, before anything is sent over it.
+    """
+
+    grants: tuple[HostGrant, ...] | None = None
+    proxy: Proxy | None = None
+    gate: str | None = None
+    access: Callable[[Access], None] = _unrecorded
+
+
+ANYWHERE = Network()
+"""The way of a client that no run made."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProviderContext:
     """What a provider is made with; settings and variables of other providers are never in it.
@@ -131,14 +185,14 @@ class ProviderContext:
     Attributes:
         settings: The ``[provider.setting]`` table, empty unless it belongs to this provider.
         env: Values of the variables that the spec names, where they are set.
-        proxy: Proxy for the model's traffic, or None.
         cache_dir: Directory for things that can be fetched again, such as weights.
+        network: The way to the provider's servers, which its HTTP clients have to take.
     """
 
     settings: Mapping[str, JsonValue]
     env: Mapping[str, str]
     cache_dir: Path
-    proxy: Proxy | None = None
+    network: Network = ANYWHERE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -150,8 +204,10 @@ class ProviderSpec:
         optional_env: Further variables that it reads, such as its base URL.
         secret_env: Those of both whose values are secrets.
         setting_keys: Keys that its ``[provider.setting]`` table may have.
-        api_hosts: Hosts of the vendor, regional and sovereign forms included, as patterns.
-        hosts: The very hosts that its traffic goes to with these settings; None where they are all of `api_hosts`.
+        api_hosts: Hosts of the vendor, regional and sovereign forms included: names, `*.` patterns, or origins such as
+            ``http://localhost:11434`` where they are not https on port 443.
+        hosts: The very ones that its traffic goes to with these settings; None where they are all of `api_hosts`.
+            `perstack.outbound.grants.origin_of` makes one of a base URL. Nothing else is connected to.
         models: What is known of its models, by name.
         provider_tools: Names of the tools that run at the vendor.
         default_model: Used when neither the configuration nor the command line names one.

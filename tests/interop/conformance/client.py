@@ -15,9 +15,9 @@ from pathlib import Path
 import anyio
 from perstack.errors import ToolError
 from perstack.messages import JsonObject, JsonValue
+from perstack.outbound.transport import Reach
 from perstack.protocols import ConnectRequest, Question, Sample, SkillSession
 from perstack.skill_policy import BUILT_IN, SkillPolicy
-from perstack.tools.remote.reach import Reach
 from perstack.tools.remote.transport import RemoteTransport
 
 BRIDGE = Path(__file__).with_name("bridge.py")

@@ -75,6 +75,7 @@ OPERATOR_KEYS: Mapping[Path, str] = {
     ("policy", "allowProviderKeys"): "it hands your keys to a skill",
     ("policy", "allowProviderTools"): "it opens a way around the sandbox's network",
     ("policy", "accept"): "only the person who runs it can accept a finding",
+    ("policy", "engineEgress"): "it leads perstack's own traffic",
     ("policy", "limits"): "it raises what skills may use up of your machine",
     ("projects",): "it holds what you allow single projects",
 }

@@ -394,6 +394,7 @@ class PolicyTable(Table):
         allow_provider_keys: Variables of model providers that skills may ask for all the same.
         accept: Findings of ``perstack check --review`` that the user has looked at.
         limits: The most that a skill may ask for.
+        engine_egress: Whether perstack's own connections go through a gate on this machine (``proxy``).
     """
 
     require: Controls = ()
@@ -402,6 +403,7 @@ class PolicyTable(Table):
     allow_provider_tools: bool = False
     allow_provider_keys: Annotated[tuple[EnvSource, ...], Field(strict=False)] = ()
     accept: Names = ()
+    engine_egress: Literal["direct", "proxy"] = "direct"
     limits: LimitsTable = Field(default_factory=LimitsTable)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from perstack.engine.models import Model
@@ -13,10 +13,11 @@ from perstack.launch.request import RunRequest
 from perstack.paths import cache_dir
 from perstack.policy.decide import Decision, decide, secret_values
 from perstack.policy.env import env_values
+from perstack.policy.model_access import model_grants
 from perstack.policy.provider_tools import ProviderTools, provider_tools
 from perstack.policy.validate import DEFAULT_PROVIDER
 from perstack.redaction import Redactor
-from perstack.specs import ProviderContext, ProviderSpec, Proxy, RuntimeSpec
+from perstack.specs import HostGrant, Network, ProviderContext, ProviderSpec, Proxy, RuntimeSpec
 
 if TYPE_CHECKING:
     from perstack.config.loading import Loaded
@@ -63,6 +64,8 @@ def make_plan(request: RunRequest, loaded: Loaded, registry: Registry) -> RunPla
     runtime = registry.runtime(project.runtime or DEFAULT_RUNTIME)
     provider = registry.provider(project.provider.provider_name if project.provider else DEFAULT_PROVIDER)
     context = _provider_context(provider, loaded)
+    network = Network(proxy=_proxy(loaded.host_env.values), grants=_grants(provider, context, loaded))
+    context = replace(context, network=network)
     decision = decide(
         loaded,
         request.expert,
@@ -74,7 +77,8 @@ def make_plan(request: RunRequest, loaded: Loaded, registry: Registry) -> RunPla
     for policy in decision.experts[request.expert].skills:
         env_values(policy, loaded.host_env)  # a missing value is said before there is a job
     secret_env = {name: context.env[name] for name in provider.secret_env if name in context.env}
-    proxy = {f"proxy password {n}": one for n, one in enumerate(context.proxy.secrets)} if context.proxy else {}
+    passwords = network.proxy.secrets if network.proxy else ()
+    proxy = {f"proxy password {number}": one for number, one in enumerate(passwords)}
     secrets = secret_values(decision, loaded.host_env, {**secret_env, **_header_secrets(context), **proxy})
     return RunPlan(
         request=request,
@@ -112,8 +116,15 @@ def _provider_context(spec: ProviderSpec, loaded: Loaded) -> ProviderContext:
         settings=settings,
         env={name: values[name] for name in (*spec.required_env, *spec.optional_env) if name in values},
         cache_dir=cache_dir(values),
-        proxy=_proxy(values),
     )
+
+
+def _grants(spec: ProviderSpec, context: ProviderContext, loaded: Loaded) -> tuple[HostGrant, ...]:
+    """Nothing where a setting is wrong: the provider says so when it is made, and then it is on record."""
+    try:
+        return model_grants(spec, context, loaded)
+    except ConfigError:
+        return ()
 
 
 def _proxy(values: Mapping[str, str]) -> Proxy | None:

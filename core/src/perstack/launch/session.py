@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import anyio
@@ -24,12 +24,13 @@ from perstack.events import InitializeRuntime, PluginRef
 from perstack.ids import new_id
 from perstack.journal.files import local_state_dir
 from perstack.launch.asking_back import AskingBack
+from perstack.launch.outbound import recording
 from perstack.launch.plan import RunPlan
 from perstack.launch.signals import ended_by_signals
 from perstack.launch.sinks import event_sinks
 from perstack.launch.tooling import open_tools
 from perstack.sandbox.lease import check_works
-from perstack.specs import RuntimeContext
+from perstack.specs import ProviderContext, RuntimeContext
 
 if TYPE_CHECKING:
     from perstack.protocols import JournalStore, JournalWriter
@@ -81,7 +82,7 @@ async def run_job(plan: RunPlan, *, watchers: Sequence[Watcher], person: Person)
 
 
 async def _run(plan: RunPlan, recorder: Recorder, resumption: Resumption | None, person: Person) -> RunState:
-    client = ModelClient(lambda: plan.provider.factory(plan.provider_context))
+    client = ModelClient(lambda: plan.provider.factory(_provider_context(plan, recorder)))
     runtime = plan.runtime.factory(
         RuntimeContext(
             run_id=new_id(),
@@ -108,6 +109,11 @@ async def _run(plan: RunPlan, recorder: Recorder, resumption: Resumption | None,
         with anyio.CancelScope(shield=True):
             await client.aclose()
     return recorder.state.root_run
+
+
+def _provider_context(plan: RunPlan, recorder: Recorder) -> ProviderContext:
+    context = plan.provider_context
+    return replace(context, network=replace(context.network, access=recording(recorder)))
 
 
 async def _go(job: Job, plan: RunPlan, resumption: Resumption | None) -> None:

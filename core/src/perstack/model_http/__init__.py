@@ -13,7 +13,6 @@ from perstack.model_http.failures import cut_off, malformed, reported
 from perstack.model_http.framing import Answer, Event, Framing, decoded, finished
 from perstack.model_http.media import unsendable
 from perstack.model_http.models import budget_of, effort, effort_of, known_model
-from perstack.model_http.proxy import proxy_of
 from perstack.model_http.settings import base_url, header_settings, secret, text_setting
 
 __all__ = [
@@ -37,7 +36,6 @@ __all__ = [
     "header_settings",
     "known_model",
     "malformed",
-    "proxy_of",
     "reported",
     "secret",
     "text_setting",

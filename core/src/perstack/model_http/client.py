@@ -13,11 +13,10 @@ from perstack_proxy.limits import MIB
 
 from perstack import __version__
 from perstack.errors import ProviderError
-from perstack.model_http.failures import cut_off, malformed, refused, too_slow, unreachable
+from perstack.model_http.failures import cut_off, malformed, not_allowed, refused, too_slow, unreachable
 from perstack.model_http.framing import SERVER_SENT_EVENTS, Answer, Event, Framing
-from perstack.model_http.proxy import proxy_of
 from perstack.protocols import StreamPart
-from perstack.specs import Proxy
+from perstack.specs import ANYWHERE, Network
 
 if TYPE_CHECKING:
     import httpx2
@@ -29,8 +28,6 @@ ANSWER_CHARACTERS = 64 * MIB
 ERROR_BYTES = 64 * 1024
 DRAIN_SECONDS = 0.2
 """Time for the end of a body after the answer's own end: then the connection can serve the next step."""
-KEEP_SECONDS = 60.0
-"""Idle connections are kept this long, for steps whose tools take a while."""
 
 
 Authorise: TypeAlias = Callable[[str, bytes], Awaitable[Mapping[str, str]]]
@@ -60,7 +57,7 @@ class ModelClient:
         headers: Sent with every request.
         key: Name of the variable that holds the key, for hints.
         secrets: Values that never stand in an error.
-        proxy: The way to hosts that are not this machine.
+        network: The way to the server, which it has to be granted by.
         authorise: Makes the headers that differ from request to request.
         framing: How events stand in an answer's body.
     """
@@ -73,7 +70,7 @@ class ModelClient:
         headers: Mapping[str, str],
         key: str = "",
         secrets: Sequence[str] = (),
-        proxy: Proxy | None = None,
+        network: Network = ANYWHERE,
         authorise: Authorise | None = None,
         framing: Framing = SERVER_SENT_EVENTS,
         timeouts: Timeouts = Timeouts(),  # frozen
@@ -82,19 +79,19 @@ class ModelClient:
 
         import httpx2
 
+        from perstack.outbound.transport import GuardedTransport, needs_certificates
+
         self._provider = provider
         self._base_url = base_url
         self._key = key
         # "Bearer KEY" is a header's value, and KEY what a server may repeat.
         parts = (value.partition(" ")[2] for value in secrets)
-        self._secrets = (*secrets, *filter(None, parts), *(proxy.secrets if proxy else ()))
+        self._secrets = (*secrets, *filter(None, parts), *(network.proxy.secrets if network.proxy else ()))
         self._authorise = authorise
         self._framing = framing
         self._timeouts = timeouts
-        proxy_url = proxy_of(base_url, proxy)
-        tls = base_url.startswith("https:") or proxy_url is not None
-        # Loading the trusted certificates takes 20 ms. Without them a TLS connection is refused, never unverified.
-        verify = httpx2.create_ssl_context() if tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        # Without the trusted certificates a TLS connection is refused, never unverified.
+        tls = None if needs_certificates(base_url, network) else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self._client = httpx2.AsyncClient(
             headers={
                 "user-agent": f"perstack/{__version__}",
@@ -103,10 +100,8 @@ class ModelClient:
                 **headers,
                 "content-type": "application/json",
             },
-            verify=verify,
-            proxy=proxy_url,
+            transport=GuardedTransport(network, tls=tls, what=f"may be asked by {provider}"),
             timeout=httpx2.Timeout(None, connect=timeouts.connect),
-            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=8, keepalive_expiry=KEEP_SECONDS),
             follow_redirects=False,
             trust_env=False,
         )
@@ -138,6 +133,8 @@ class ModelClient:
         """
         import httpx2
 
+        from perstack.outbound.transport import Blocked
+
         begun = asyncio.get_running_loop().time()
         response: httpx2.Response | None = None
         try:
@@ -158,6 +155,8 @@ class ModelClient:
             raise too_slow(self._provider, self._timeouts.connect, "accept a connection") from None
         except (httpx2.SSEError, ValueError) as error:
             raise ProviderError(f"{self._provider} sent an answer that cannot be read: {error}") from None
+        except Blocked as error:
+            raise not_allowed(self._provider, str(error)) from None
         except httpx2.HTTPError as error:
             reason = str(error) or type(error).__name__
             raise unreachable(self._provider, reason, secrets=self._secrets) from None

@@ -85,6 +85,12 @@ def unreachable(provider: str, reason: str, *, secrets: Sequence[str]) -> Provid
     return ProviderError(f"The connection to {provider} failed: {text}", retryable=True)
 
 
+def not_allowed(provider: str, reason: str) -> ProviderError:
+    """Perstack did not ask: the place is not one of those that were decided for the run."""
+    hint = "A server of your own is named by baseUrl in the provider's settings; perstack explain shows what holds."
+    return ProviderError(f"{provider} was not asked: {_clean(reason, ())}", hint=hint)
+
+
 def too_slow(provider: str, seconds: float, what: str) -> ProviderError:
     """Nothing came in time."""
     return ProviderError(f"{provider} did not {what} within {seconds:g} s.", retryable=True)

@@ -5,11 +5,11 @@ A key goes to the vendor's own host or to the base URL that the configuration na
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from urllib.parse import urlsplit
 
 from perstack.errors import ConfigError, Problem
+from perstack.outbound.grants import is_loopback
 from perstack.specs import ProviderContext
 
 PLAIN = re.compile(r"[\x20-\x7e]*")
@@ -39,16 +39,6 @@ def base_url(context: ProviderContext, *, variable: str, default: str) -> str:
         hint = "Use https; plain http is for servers on this machine."
         raise _problem(name, f"would send the conversation and the key unencrypted to {host!r}", hint)
     return url.rstrip("/")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether `host` names this machine and nothing else."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def secret(context: ProviderContext, variable: str) -> str:

@@ -44,8 +44,8 @@ def _factory(context: ProviderContext) -> Provider:
 
 
 def _hosts(context: ProviderContext) -> tuple[str, ...]:
-    from urllib.parse import urlsplit
+    from perstack.outbound.grants import origin_of
 
     from perstack_provider_anthropic.provider import server_url
 
-    return (urlsplit(server_url(context, url_variable=URL_VARIABLE)).hostname or "",)
+    return (origin_of(server_url(context, url_variable=URL_VARIABLE)),)

@@ -34,7 +34,7 @@ class MessagesProvider:
             headers={"anthropic-version": API_VERSION, **own, "x-api-key": api_key},
             key=key,
             secrets=(api_key, *own.values()),
-            proxy=context.proxy,
+            network=context.network,
         )
 
     def generate(self, request: GenerateRequest) -> AsyncGenerator[StreamPart, None]:

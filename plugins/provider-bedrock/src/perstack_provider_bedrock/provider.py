@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncGenerator
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from perstack.errors import ConfigError, Problem
 from perstack.model_http import Authorise, Encodings, ModelClient, base_url, header_settings, secret, text_setting
+from perstack.outbound.grants import origin_of
 from perstack.protocols import GenerateRequest, StreamPart
 from perstack.specs import ProviderContext
 
@@ -43,7 +44,7 @@ class BedrockProvider:
             headers=headers,
             key="the AWS credentials",
             secrets=secrets,
-            proxy=context.proxy,
+            network=context.network,
             authorise=authorise,
             framing=FRAMING,
         )
@@ -93,5 +94,5 @@ def server_url(context: ProviderContext) -> str:
 
 
 def server_host(context: ProviderContext) -> str:
-    """The host of the base URL."""
-    return urlsplit(server_url(context)).hostname or ""
+    """The origin of the base URL."""
+    return origin_of(server_url(context))

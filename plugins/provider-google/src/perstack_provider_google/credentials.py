@@ -10,10 +10,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
 from perstack.errors import ConfigError, Problem, ProviderError
-from perstack.model_http import Authorise, proxy_of
+from perstack.model_http import Authorise
 
 if TYPE_CHECKING:
-    from perstack.specs import Proxy
+    from perstack.specs import Network
 
 SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 SECONDS = 30.0
@@ -37,10 +37,11 @@ class _Response:
 
 
 class Transport:
-    """The library's requests for tokens, over the HTTP client that everything else uses."""
+    """The library's requests for tokens, by the same way as everything else. For threads beside the loop's own."""
 
-    def __init__(self, proxy: Proxy | None) -> None:
-        self._proxy = proxy
+    def __init__(self, network: Network, loop: asyncio.AbstractEventLoop) -> None:
+        self._network = network
+        self._loop = loop
 
     def __call__(
         self,
@@ -54,27 +55,37 @@ class Transport:
         """The answer to one request."""
         import httpx2
 
-        with httpx2.Client(proxy=proxy_of(url, self._proxy), trust_env=False, timeout=timeout or SECONDS) as client:
-            try:
-                answer = client.request(method, url, content=body, headers=headers)
-            except httpx2.HTTPError as error:
-                raise import_module("google.auth.exceptions").TransportError(type(error).__name__) from error
+        asked = asyncio.run_coroutine_threadsafe(self._ask(url, method, body, headers, timeout or SECONDS), self._loop)
+        try:
+            return asked.result()
+        except httpx2.HTTPError as error:
+            raise import_module("google.auth.exceptions").TransportError(type(error).__name__) from error
+
+    async def _ask(
+        self, url: str, method: str, body: bytes | None, headers: Mapping[str, str] | None, timeout: float
+    ) -> _Response:
+        import httpx2
+        from perstack.outbound.transport import GuardedTransport
+
+        guarded = GuardedTransport(self._network, what="may be asked for tokens")
+        async with httpx2.AsyncClient(transport=guarded, trust_env=False, timeout=timeout) as client:
+            answer = await client.request(method, url, content=body, headers=headers)
             return _Response(answer.status_code, answer.headers, answer.content)
 
 
-def bearer(path: str | None, proxy: Proxy | None) -> Authorise:
+def bearer(path: str | None, network: Network) -> Authorise:
     """The header of each request, with a token that is renewed before it expires.
 
     Args:
         path: A file of credentials; None is what the library finds: gcloud's login, or the machine's own account.
-        proxy: The way to the servers of tokens.
+        network: The way to the servers of tokens.
     """
-    transport = Transport(proxy)
     lock = asyncio.Lock()
     found: list[_Credentials] = []
 
     async def authorise(_url: str, _body: bytes) -> Mapping[str, str]:
         async with lock:
+            transport = Transport(network, asyncio.get_running_loop())
             if not found:
                 found.append(await asyncio.to_thread(_find, path, transport))
             credentials = found[0]

@@ -57,8 +57,8 @@ VERTEX = Profile(
     hosts=(
         "aiplatform.googleapis.com",
         "*.googleapis.com",
-        "oauth2.googleapis.com",
-        "metadata.google.internal",
+        "http://metadata.google.internal",
+        "http://169.254.169.254",
     ),
     project_variables=("GOOGLE_VERTEX_PROJECT", "GOOGLE_VERTEX_LOCATION"),
     credentials_variable="GOOGLE_APPLICATION_CREDENTIALS",

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator
 from functools import partial
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from perstack.errors import ConfigError, Problem
 from perstack.model_http import Encodings, ModelClient, base_url, header_settings, secret, text_setting
+from perstack.outbound.grants import origin_of
 from perstack.protocols import GenerateRequest, StreamPart
 from perstack.specs import ProviderContext
 
@@ -18,7 +19,14 @@ from perstack_provider_google.stream import GenerateAnswer
 
 PLACE = re.compile(r"[a-z0-9][a-z0-9:.-]{0,127}")
 """Projects and locations: they stand in the address."""
-TOKEN_HOSTS = ("oauth2.googleapis.com", "metadata.google.internal")
+TOKEN_HOSTS = (
+    "oauth2.googleapis.com",
+    "sts.googleapis.com",
+    "iamcredentials.googleapis.com",
+    "http://metadata.google.internal",
+    "http://169.254.169.254",
+)
+"""Where tokens come from: the vendor's servers, and the one that a machine in Google Cloud has for itself."""
 MULTI_REGIONS = frozenset({"us", "eu"})
 
 
@@ -35,7 +43,7 @@ class GoogleProvider:
         elif "authorization" not in headers:
             from perstack_provider_google.credentials import bearer
 
-            authorise = bearer(context.env.get(profile.credentials_variable), context.proxy)
+            authorise = bearer(context.env.get(profile.credentials_variable), context.network)
         self._name = profile.name
         self._encodings = Encodings(partial(message_contents, ids=profile.call_ids))
         self._client = ModelClient(
@@ -44,7 +52,7 @@ class GoogleProvider:
             headers=headers,
             key=profile.key,
             secrets=secrets,
-            proxy=context.proxy,
+            network=context.network,
             authorise=authorise,
         )
 
@@ -76,9 +84,9 @@ def server_url(profile: Profile, context: ProviderContext) -> str:
 
 
 def server_hosts(profile: Profile, context: ProviderContext) -> tuple[str, ...]:
-    """The host of the base URL, and those that tokens come from."""
+    """The origin of the base URL, and the places that tokens come from."""
     tokens = TOKEN_HOSTS if profile.project_variables else ()
-    return (urlsplit(server_url(profile, context)).hostname or "", *tokens)
+    return (origin_of(server_url(profile, context)), *tokens)
 
 
 def host_of(location: str) -> str:

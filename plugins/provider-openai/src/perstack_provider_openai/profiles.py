@@ -145,7 +145,7 @@ OLLAMA = Profile(
     summary="Models that an Ollama server runs on this machine.",
     url="http://localhost:11434/v1",
     url_variable="OLLAMA_BASE_URL",
-    hosts=("localhost",),
+    hosts=("http://localhost:11434",),
     api_path="/v1",
     models=ModelTable(HERE / "ollama.json"),
 )

@@ -8,6 +8,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from perstack.errors import ConfigError, Problem
 from perstack.model_http import Encodings, ModelClient, base_url, header_settings, secret, text_setting
+from perstack.outbound.grants import origin_of
 from perstack.protocols import GenerateRequest, StreamPart
 from perstack.specs import ProviderContext
 
@@ -50,7 +51,7 @@ class OpenAIProvider:
             headers=headers,
             key=profile.key,
             secrets=secrets,
-            proxy=context.proxy,
+            network=context.network,
             authorise=authorise,
         )
 
@@ -130,6 +131,6 @@ def server_url(profile: Profile, context: ProviderContext) -> str:
 
 
 def server_hosts(profile: Profile, context: ProviderContext) -> tuple[str, ...]:
-    """The host of the base URL, and that of tokens where they take a key's place."""
+    """The origin of the base URL, and the host of tokens where they take a key's place."""
     identity = profile.token_scope and text_setting(context, "auth") == "identity"
-    return (urlsplit(server_url(profile, context)).hostname or "", *((LOGIN,) if identity else ()))
+    return (origin_of(server_url(profile, context)), *((LOGIN,) if identity else ()))

@@ -15,8 +15,9 @@ from mcp.client.streamable_http import streamable_http_client
 from perstack.background import background
 from perstack.config.headers import filled
 from perstack.errors import SkillError
+from perstack.outbound.transport import INTERNET, Reach
 from perstack.protocols import ConnectRequest
-from perstack.tools.remote.reach import ANSWER_BYTES, INTERNET, Reach, http_client
+from perstack.tools.remote.reach import ANSWER_BYTES, http_client
 from perstack.tools.remote.session import RemoteSession, Streams, told
 
 HANDSHAKE_SECONDS = 30.0
@@ -51,7 +52,7 @@ class RemoteTransport:
             raise SkillError(f"Skill {policy.skill!r} cannot be asked: {error}.") from None
 
         def streams() -> Streams:
-            client = http_client(policy.endpoint, headers, reach=self._reach, access=request.access)
+            client = http_client(policy.endpoint, headers, reach=self._reach, access=request.access, gate=request.gate)
             return _sse(policy.endpoint, client) if self._kind == "sse" else _http(policy.endpoint, client)
 
         async with background() as tasks:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from urllib.parse import urlsplit
 
-from perstack.model_http.settings import is_loopback
+from perstack.outbound.grants import is_loopback
 from perstack.specs import Proxy
 
 

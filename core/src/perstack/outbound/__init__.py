@@ -1,0 +1,1 @@
+"""Connections that perstack itself makes: to places that were decided before the run, each one recorded."""
