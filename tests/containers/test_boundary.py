@@ -322,13 +322,3 @@ def test_T13_Q5_Q6_the_sandbox_is_the_default_and_a_missing_engine_is_never_repl
     assert marker.exists(), "the control: with the engine the same command runs"
     assert allowed.one("initializeRuntime")["runtime"] == "docker"
     assert Path(hostile.workspace).is_dir()
-
-
-def test_C1_a_skill_that_wants_a_network_is_refused_before_anything_starts(hostile, real) -> None:
-    hostile.write(hostile.skill(extra='allowedDomains = ["api.example.com"]'))
-    refused = hostile.run(python("result = 1"))
-    assert refused.exit_code == 5
-    assert "allowedDomains" in refused.stderr
-    assert refused.of("dockerContainerStatus") == () or "probe" not in str(refused.of("dockerContainerStatus"))
-    hostile.write()
-    assert hostile.ask("result = 1") == [1], "the control: without the wish the skill runs"

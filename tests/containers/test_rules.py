@@ -169,7 +169,8 @@ def test_an_image_is_named_by_all_that_decides_its_content() -> None:
         Recipe(uid=1000, gid=1000),
         Recipe(uid=1001, gid=1000),
         Recipe(uid=1000, gid=1000, base="debian:trixie-slim"),
-        Recipe(uid=1000, gid=1000, base="debian:trixie-slim", own=True),
+        Recipe(uid=1000, gid=1000, base="debian:trixie-slim", kind="own"),
+        Recipe(uid=1000, gid=1000, kind="egress"),
     ]
     assert len({recipe.tag for recipe in recipes}) == len(recipes)
     assert recipes[0].tag == Recipe(uid=1000, gid=1000).tag

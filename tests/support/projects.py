@@ -28,6 +28,7 @@ WHOLE = {
     "envPath": [".env"],
     "perstackApiBaseUrl": "https://api.example",
     "perstackBaseSkillCommand": ["command"],
+    "egress": {"network": "n", "nameServers": ["10.1.1.53"], "parentProxy": "http://proxy.example:3128"},
     "plugins": {"allow": ["a"], "block": ["b"], "require": ["c"]},
     "approvals": [{"decision": "ask", "skill": "s", "tool": "t", "args": {"command": "c"}, "reason": "r"}],
     "policy": {

@@ -3,14 +3,51 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import anyio
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from anyio.abc import TaskGroup
+
+T = TypeVar("T")
+
+
+class Later(Generic[T]):
+    """What a function that runs in the background will have returned, or raised.
+
+    Args:
+        tasks: Where it runs.
+        function: Is called at once.
+    """
+
+    def __init__(self, tasks: TaskGroup, function: Callable[[], Awaitable[T]]) -> None:
+        self._function = function
+        self._ended = anyio.Event()
+        self._results: list[T] = []
+        self._failure: Exception | None = None
+        tasks.start_soon(self._run)
+
+    async def _run(self) -> None:
+        try:
+            self._results.append(await self._function())
+        except Exception as error:  # noqa: BLE001 - raised where the result is asked for
+            self._failure = error
+        finally:
+            self._ended.set()
+
+    async def result(self) -> T:
+        """What it returned, as soon as it has.
+
+        Raises:
+            Exception: What it raised.
+        """
+        await self._ended.wait()
+        if self._failure is not None:
+            raise self._failure
+        return self._results[0]
 
 
 @asynccontextmanager

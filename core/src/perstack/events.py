@@ -71,10 +71,7 @@ class ErrorInfo(Wire, frozen=True, kw_only=True):
 
 
 class Checkpoint(Wire, frozen=True, kw_only=True):
-    """A position in a job from which it can go on.
-
-    The messages are not inside: they are the fold of the journal up to this checkpoint.
-    """
+    """A position in a job from which it can go on; its messages are the fold of the journal up to it."""
 
     id: str
     job_id: str
@@ -251,10 +248,7 @@ class ContinueToNextStep(RunEvent, frozen=True, kw_only=True, tag="continueToNex
 
 
 class EndOfRun(RunEvent, frozen=True, kw_only=True):
-    """A run ends, for good or for now, at a checkpoint.
-
-    `usage` and `new_messages` are those of the last generation, where no earlier event of the run told of them.
-    """
+    """A run ends, for good or for now. `usage` and `new_messages` are the last generation's, if not told before."""
 
     checkpoint: Checkpoint
     step: Step
@@ -438,13 +432,21 @@ class DockerContainerStatus(Event, frozen=True, kw_only=True, tag="dockerContain
 
 
 class ProxyAccess(Event, frozen=True, kw_only=True, tag="proxyAccess"):
-    """The gate allowed or blocked a connection."""
+    """A connection was allowed or blocked, which `code` says why, or ended; `opened` is the `sequence` of its start."""
 
-    action: Literal["allowed", "blocked"]
+    action: Literal["allowed", "blocked", "closed"]
     domain: str
     port: int
     skill_name: str = ""
+    expert_key: str = ""
     reason: str = ""
+    code: str = ""
+    rule: str = ""
+    address: str = ""
+    sequence: int = 0
+    opened: int | None = None
+    bytes_up: int = 0
+    bytes_down: int = 0
 
 
 class PluginEvent(Event, frozen=True, kw_only=True, tag="pluginEvent"):

@@ -19,13 +19,28 @@ if TYPE_CHECKING:
     from perstack.events import Event
     from perstack.messages import JsonObject, JsonValue, ToolCall, ToolResult
     from perstack.protocols import Access, EventSink, JournalStore, Provider, Runtime, Transport
-    from perstack.skill_policy import Control, Origin
+    from perstack.skill_policy import Control, Origin, SkillPolicy
 
 Notify: TypeAlias = "Callable[[Event], None]"
 """Where an object that a factory made reports its events."""
 
 
 # --- registrations --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EgressSettings:
+    """How this machine's network leads out, in the words of the person who runs perstack.
+
+    Attributes:
+        network: The engine's network that the egress container joins; empty is the engine's own choice.
+        name_servers: Addresses of the name servers that it asks; empty are the engine's.
+        parent_proxy: URL of the proxy that stands between this network and the internet, or empty.
+    """
+
+    network: str = ""
+    name_servers: tuple[str, ...] = ()
+    parent_proxy: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,12 +52,16 @@ class RuntimeContext:
         job_id: The job that the events of this runtime belong to.
         state_dir: Directory, mode 0700, in which the runtime may keep files.
         notify: Where it reports progress.
+        policies: Every skill that it may be asked to start; no other gets a way out.
+        egress: How this machine's network leads out.
     """
 
     run_id: str
     job_id: str
     state_dir: Path
     notify: Notify
+    policies: tuple[SkillPolicy, ...] = ()
+    egress: EgressSettings = EgressSettings()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

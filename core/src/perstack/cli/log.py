@@ -21,7 +21,7 @@ SUMMARY = "Show what happened in past runs"
 
 
 _TAKE = 100
-_FILTERS = ("step", "type", "tool", "skill", "errors", "tools", "delegations", "filter", "since")
+_FILTERS = ("step", "type", "tool", "skill", "errors", "tools", "delegations", "network", "filter", "since")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -44,6 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--errors", action="store_true", help="what failed, was denied or was blocked")
     add("--tools", action="store_true", help="tool calls and their results")
     add("--delegations", action="store_true", help="calls of other Experts")
+    add("--network", action="store_true", help="what skills reached, or were kept from reaching")
     add("--filter", metavar="EXPR", action="append", default=[], help="'.path op value', op one of == != > >= < <=")
     add("--since", metavar="TIME", help="90s, 10m, 2h, 3d, or a date and time")
     add = parser.add_argument_group("how much and how").add_argument
@@ -161,6 +162,7 @@ def _query(args: argparse.Namespace) -> Query:
         errors=args.errors,
         tools=args.tools,
         delegations=args.delegations,
+        network=args.network,
         since=parse_since(args.since, now=now) if args.since is not None else None,
         conditions=tuple(parse_condition(each) for each in args.filter),
     )

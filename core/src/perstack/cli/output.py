@@ -108,12 +108,12 @@ class JsonLines:
 class Words:
     """Progress on standard error, and the answer alone on standard output."""
 
-    def __init__(self, expert: str) -> None:
+    def __init__(self, expert: str, *, verbose: bool = False) -> None:
         from perstack.terminal.output import Output
         from perstack.terminal.progress import Screen
 
         self._expert = expert
-        self._screen = Screen(Output(sys.stderr, os.environ))
+        self._screen = Screen(Output(sys.stderr, os.environ), verbose=verbose)
         self.tick = self._screen.tick
         self.pause = self._screen.pause
         self.close = self._screen.close

@@ -167,7 +167,7 @@ def _perform(plan: RunPlan, args: argparse.Namespace) -> int:
     from perstack.launch.signals import Interrupted
 
     lines = args.output == "jsonl" or (args.output == "auto" and not sys.stdout.isatty())
-    output: RunOutput = JsonLines() if lines else Words(args.expert)
+    output: RunOutput = JsonLines() if lines else Words(args.expert, verbose=args.verbose)
     show = WhileShown(output.event)
 
     async def main() -> Ended:

@@ -23,6 +23,7 @@ VERSION = re.compile(_VERSION)
 EXPERT_KEY = re.compile(rf"(?P<name>(?:@{_NAME}/)?{_NAME})(?:@(?:(?P<version>{_VERSION})|(?P<tag>{_NAME})))?")
 TAG = re.compile(r"[a-z0-9][a-z0-9_-]*")
 HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+NETWORK = re.compile(r"(?:container:)?[A-Za-z0-9][A-Za-z0-9_.-]*")
 IMAGE = re.compile(r"[a-z0-9][a-z0-9._/:-]*(?:@sha256:[0-9a-f]{64})?", re.IGNORECASE)
 URL = re.compile(r"[A-Za-z0-9._~:/?#@!$&'()*+,;=%\[\]-]+")
 SIZE = re.compile(r"([1-9][0-9]{0,8})(MiB|GiB)")
@@ -109,6 +110,33 @@ def env_source(text: str) -> str:
     """The name of a variable."""
     if not envnames.is_valid_name(text):
         raise ValueError("is not a variable's name: letters, digits and '_', no digit first")
+    return text
+
+
+def egress_network(text: str) -> str:
+    """An engine's network that the egress container may join: its name, or ``container:NAME`` for that container's."""
+    if len(text) > NAME_CHARACTERS or not NETWORK.fullmatch(text):
+        raise ValueError("is not a network: write its NAME, or container:NAME")
+    if text in ("host", "none"):
+        raise ValueError("would put the egress container on this machine's own network, or on none")
+    return text
+
+
+def ip_address(text: str) -> str:
+    """An address without a zone, in its one spelling."""
+    import ipaddress
+
+    try:
+        return str(ipaddress.ip_address("" if "%" in text else text))
+    except ValueError:
+        raise ValueError("is not an address") from None
+
+
+def parent_proxy(text: str) -> str:
+    """The URL of a proxy that leads out of this network; it may hold a password, so it is not repeated."""
+    from perstack_proxy.parent import parse_parent
+
+    parse_parent(line(text))
     return text
 
 

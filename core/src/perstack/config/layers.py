@@ -77,6 +77,7 @@ OPERATOR_KEYS: Mapping[Path, str] = {
     ("policy", "accept"): "only the person who runs it can accept a finding",
     ("policy", "engineEgress"): "it leads perstack's own traffic",
     ("policy", "limits"): "it raises what skills may use up of your machine",
+    ("egress",): "it says which way out of your network skills take",
     ("projects",): "it holds what you allow single projects",
 }
 """What a project may not say about itself, and why."""

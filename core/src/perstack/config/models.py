@@ -407,6 +407,14 @@ class PolicyTable(Table):
     limits: LimitsTable = Field(default_factory=LimitsTable)
 
 
+class EgressTable(Table):
+    """How this machine's network leads out; see `perstack.specs.EgressSettings`."""
+
+    network: Annotated[str, AfterValidator(grammar.egress_network)] = ""
+    name_servers: Annotated[tuple[Annotated[str, AfterValidator(grammar.ip_address)], ...], Field(strict=False)] = ()
+    parent_proxy: Annotated[str, AfterValidator(grammar.parent_proxy)] | None = Field(default=None, repr=False)
+
+
 class Project(Table):
     """A whole configuration: the project's file between the layers below and above it."""
 
@@ -428,6 +436,7 @@ class Project(Table):
     perstack_base_skill_command: Annotated[tuple[Word, ...], Field(strict=False, min_length=1)] | None = None
     plugins: PluginsTable = Field(default_factory=PluginsTable)
     policy: PolicyTable = Field(default_factory=PolicyTable)
+    egress: EgressTable = Field(default_factory=EgressTable)
 
     @field_validator("experts")
     @classmethod

@@ -90,6 +90,7 @@ class Query:
     errors: bool = False
     tools: bool = False
     delegations: bool = False
+    network: bool = False
     since: int | None = None
     conditions: tuple[Condition, ...] = ()
 
@@ -106,6 +107,7 @@ class Query:
             and (not self.errors or is_error(event))
             and (not self.tools or isinstance(event, TOOL_EVENTS))
             and (not self.delegations or is_delegation(event))
+            and (not self.network or isinstance(event, ProxyAccess))
             and self._conditions_hold(entry)
         )
 

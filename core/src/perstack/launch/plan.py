@@ -17,10 +17,11 @@ from perstack.policy.model_access import model_grants
 from perstack.policy.provider_tools import ProviderTools, provider_tools
 from perstack.policy.validate import DEFAULT_PROVIDER
 from perstack.redaction import Redactor
-from perstack.specs import HostGrant, Network, ProviderContext, ProviderSpec, Proxy, RuntimeSpec
+from perstack.specs import EgressSettings, HostGrant, Network, ProviderContext, ProviderSpec, Proxy, RuntimeSpec
 
 if TYPE_CHECKING:
     from perstack.config.loading import Loaded
+    from perstack.config.models import Project
     from perstack.plugins.registry import Registry
 
 DEFAULT_RUNTIME = "docker"
@@ -50,6 +51,7 @@ class RunPlan:
     provider_tools: Mapping[str, ProviderTools]
     decision: Decision
     redactor: Redactor = field(repr=False)
+    egress: EgressSettings
 
 
 def make_plan(request: RunRequest, loaded: Loaded, registry: Registry) -> RunPlan:
@@ -77,7 +79,9 @@ def make_plan(request: RunRequest, loaded: Loaded, registry: Registry) -> RunPla
     for policy in decision.experts[request.expert].skills:
         env_values(policy, loaded.host_env)  # a missing value is said before there is a job
     secret_env = {name: context.env[name] for name in provider.secret_env if name in context.env}
-    passwords = network.proxy.secrets if network.proxy else ()
+    egress = _egress(project)
+    parent = Proxy(url=egress.parent_proxy).secrets if egress.parent_proxy else ()
+    passwords = (*(network.proxy.secrets if network.proxy else ()), *parent)
     proxy = {f"proxy password {number}": one for number, one in enumerate(passwords)}
     secrets = secret_values(decision, loaded.host_env, {**secret_env, **_header_secrets(context), **proxy})
     return RunPlan(
@@ -94,7 +98,13 @@ def make_plan(request: RunRequest, loaded: Loaded, registry: Registry) -> RunPla
         },
         decision=decision,
         redactor=Redactor(secrets, public=[str(request.workspace)]),
+        egress=egress,
     )
+
+
+def _egress(project: Project) -> EgressSettings:
+    table = project.egress
+    return EgressSettings(network=table.network, name_servers=table.name_servers, parent_proxy=table.parent_proxy or "")
 
 
 def _provider_context(spec: ProviderSpec, loaded: Loaded) -> ProviderContext:

@@ -89,6 +89,8 @@ async def _run(plan: RunPlan, recorder: Recorder, resumption: Resumption | None,
             job_id=recorder.job_id,
             state_dir=local_state_dir(plan.request.state_dir),
             notify=recorder.notify,
+            policies=plan.decision.skills,
+            egress=plan.egress,
         )
     )
     await check_works(plan.runtime.name, runtime)

@@ -1,4 +1,4 @@
-"""What core tells the gate of egress, and what it learns from it: the decided policy in, audit lines out.
+"""What core tells the gate of egress: the decided policy. What it learns from it is `perstack.sandbox.audit_trail`.
 
 The gate itself is `perstack_proxy`; a runtime starts it beside its sandboxes.
 """
@@ -7,26 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 from perstack.skill_policy import SkillPolicy
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Access:
-    """One decision of the gate, as far as a `proxyAccess` event tells it.
-
-    Attributes:
-        sequence: Number of its line; a gap means that a line is lost.
-    """
-
-    sequence: int
-    action: Literal["allowed", "blocked"]
-    skill: str
-    domain: str
-    port: int
-    reason: str
 
 
 def identity(policy: SkillPolicy) -> str:
@@ -64,25 +46,3 @@ def gate_policy(
     ]
     way = {} if parent is None else {"parent": parent}
     return json.dumps({"type": "policy", "version": 1, **way, "skills": skills}).encode() + b"\n"
-
-
-def read_access(line: bytes) -> Access | None:
-    """The decision on an audit line; None for lines that tell of none.
-
-    Raises:
-        ValueError: The line is not one of the gate's.
-    """
-    try:
-        record = json.loads(line)
-        if record["event"] not in ("open", "deny"):
-            return None
-        return Access(
-            sequence=int(record["seq"]),
-            action="allowed" if record["event"] == "open" else "blocked",
-            skill=str(record["skill"]),
-            domain=str(record["host"]),
-            port=int(record["port"]),
-            reason=str(record.get("reason", "")),
-        )
-    except (KeyError, TypeError, ValueError):
-        raise ValueError("the line is not one of the gate's audit") from None

@@ -34,6 +34,7 @@ from perstack.events import (
     SampleModel,
     SkillConnected,
     SkillDisconnected,
+    SkillNotice,
     SkillStarting,
     SkillStderr,
     SkillViolation,
@@ -150,14 +151,14 @@ def _lines(event: Event, words: _Words) -> Iterator[Line]:
             yield Line(words.text(text_of(event.summary.contents)), "dim")
         case ResumeToolCalls():
             yield Line("pending: " + ", ".join(name(call) for call in event.pending_tool_calls))
-        case SkillStarting() | SkillConnected() | SkillStderr() | SkillViolation() | SkillDisconnected():
+        case (
+            SkillStarting() | SkillConnected() | SkillStderr() | SkillNotice() | SkillViolation() | SkillDisconnected()
+        ):
             yield from _skill(event, words)
         case InitializeRuntime() | ProveBoundary():
             yield from _start(event, words)
         case ProxyAccess():
-            tone: Tone = "bad" if event.action == "blocked" else "plain"
-            reason = f": {words.text(event.reason)}" if event.reason else ""
-            yield Line(f"{event.action} {sanitise_line(event.domain, limit=255)}:{event.port}{reason}", tone)
+            yield _network(event, words)
         case DockerBuildProgress():
             yield Line(f"{sanitise_line(event.service, limit=80)} {event.stage}: {words.text(event.message)}", "dim")
         case DockerContainerStatus():
@@ -246,8 +247,19 @@ def _calls(
             yield Line(f"asks you: {words.call(call)}", "strong")
 
 
+def _network(event: ProxyAccess, words: _Words) -> Line:
+    of = f"{sanitise_line(event.skill_name, limit=80)}: " if event.skill_name else ""
+    place = f"{sanitise_line(event.domain, limit=255)}:{event.port}"
+    if event.action == "closed":
+        amounts = f"{event.bytes_up} bytes out, {event.bytes_down} in"
+        return Line(f"{of}closed {place}: {amounts} ({words.text(event.reason)})", "dim")
+    reason = f": {words.text(event.reason)}" if event.reason else ""
+    return Line(f"{of}{event.action} {place}{reason}", "bad" if event.action == "blocked" else "plain")
+
+
 def _skill(
-    event: SkillStarting | SkillConnected | SkillStderr | SkillViolation | SkillDisconnected, words: _Words
+    event: SkillStarting | SkillConnected | SkillStderr | SkillNotice | SkillViolation | SkillDisconnected,
+    words: _Words,
 ) -> Iterator[Line]:
     skill = sanitise_line(event.skill_name, limit=80)
     match event:
@@ -259,6 +271,8 @@ def _skill(
             yield Line(
                 f"{skill} connected: {counted(len(event.tools), 'tool')}, {duration(event.total_duration_ms)}{enforced}"
             )
+        case SkillNotice():
+            yield Line(f"{skill}: {words.text(event.message)}", "dim")
         case SkillStderr():
             yield Line(f"{skill} | {words.text(event.message)}", "dim")
         case SkillViolation():

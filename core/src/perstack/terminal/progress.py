@@ -13,6 +13,7 @@ from perstack.events import (
     CompactConversation,
     CompleteRun,
     DockerBuildProgress,
+    DockerContainerStatus,
     EndOfRun,
     Event,
     FinishToolExecution,
@@ -26,6 +27,7 @@ from perstack.events import (
     SampleModel,
     SkillConnected,
     SkillDisconnected,
+    SkillNotice,
     SkillStarting,
     SkillStderr,
     SkillViolation,
@@ -60,13 +62,19 @@ _SHOWN = (
     DockerBuildProgress,
     PluginEvent,
 )
+_MORE = (ProxyAccess, DockerContainerStatus, SkillStarting, SkillNotice, SkillDisconnected)
 
 
 class Screen:
-    """Shows events, which must be redacted already, as they happen."""
+    """Shows events, which must be redacted already, as they happen.
 
-    def __init__(self, output: Output, *, clock: Callable[[], float] = time.monotonic) -> None:
+    Args:
+        verbose: Shows what skills and runtimes do in between too: every connection, container and notice.
+    """
+
+    def __init__(self, output: Output, *, verbose: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
         self._output = output
+        self._verbose = verbose
         self._clock = clock
         self._started = clock()
         self._drawn_at = float("-inf")
@@ -79,7 +87,7 @@ class Screen:
     def event(self, event: Event) -> None:
         """Show what `event` means to a person; many mean nothing."""
         self._count(event)
-        if _is_shown(event):
+        if _is_shown(event) or (self._verbose and isinstance(event, _MORE)):
             self._clear()
             for line in self._wanted(event):
                 self._output.line(f"{self._prefix(event)}{line[0]}", line[1])
@@ -148,4 +156,6 @@ def _is_shown(event: Event) -> bool:
         return bool(event.reason)
     if isinstance(event, ProxyAccess):
         return event.action == "blocked"
+    if isinstance(event, DockerContainerStatus):
+        return event.status in ("unhealthy", "error")
     return isinstance(event, _SHOWN) and not isinstance(event, StopRunByDelegate)

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from perstack.messages import JsonObject
 
 from perstack_containers.engine import Dialect, EngineFacts, Found, Image
-from perstack_containers.http import EngineFailure, call, containers, hijack, remove
+from perstack_containers.http import EngineFailure, call, containers, hijack, remove, remove_volume, volumes
 
 
 class ApiEngine:
@@ -73,6 +73,18 @@ class ApiEngine:
     def list(self, labels: Mapping[str, str]) -> tuple[Found, ...]:
         """The containers with all of these labels; an empty value stands for any."""
         return tuple(Found(id=name, labels=found) for name, found in containers(self.socket_path, labels))
+
+    def create_volume(self, body: JsonObject) -> None:
+        """A new volume of that name."""
+        call(self.socket_path, "POST", "/volumes/create", body=body)
+
+    def remove_volume(self, name: str) -> None:
+        """It is gone; one that is gone already is no error."""
+        remove_volume(self.socket_path, name)
+
+    def volumes(self, labels: Mapping[str, str]) -> tuple[Found, ...]:
+        """The volumes with all of these labels; an empty value stands for any."""
+        return tuple(Found(id=name, labels=found) for name, found in volumes(self.socket_path, labels))
 
 
 def _table(value: object) -> JsonObject:

@@ -1,4 +1,4 @@
-"""``perstack image build|list|prune``: the sandbox images of every container runtime that works here."""
+"""``perstack image build|list|prune``: the images of every container runtime that works here."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from perstack.paths import cache_dir
 from perstack.specs import RuntimeContext
 from perstack_proxy.sanitise import sanitise_line
 
-from perstack_containers.image import DEFAULT_BASE, Recipe, build, ready
+from perstack_containers.image import DEFAULT_BASE, Kind, Recipe, build, ready
 from perstack_containers.labels import IMAGE
 from perstack_containers.place import running_service, sandbox_user
 from perstack_containers.runtime import ContainerRuntime, Host
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from perstack.plugins.registry import Registry
 
 MEBIBYTE = 1024 * 1024
+KINDS: tuple[Kind, ...] = ("sandbox", "egress")
+"""The images of one user: for their sandboxes, and for the way out of them."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Do what was asked for each runtime."""
     uid, gid = sandbox_user(Path(args.workspace).resolve())
-    recipe = Recipe(uid=uid, gid=gid, base=args.base)
+    recipes = [Recipe(uid=uid, gid=gid, base=args.base, kind=kind) for kind in KINDS]
     with ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         hosts = dict(_hosts(args.registry, args.runtime, place))
@@ -48,9 +50,10 @@ def run(args: argparse.Namespace) -> int:
         for name, host in hosts.items():
             stack.enter_context(running_service(host.service, host.engine.socket_path))
             if args.action == "build":
-                _build(name, host, recipe)
+                for recipe in recipes:
+                    _build(name, host, recipe)
             else:
-                _list(name, host, recipe, prune=args.action == "prune")
+                _list(name, host, recipes, prune=args.action == "prune")
     return ExitCode.COMPLETED
 
 
@@ -78,10 +81,10 @@ def _build(name: str, host: Host, recipe: Recipe) -> None:
     print(f"{name}: {recipe.tag}")
 
 
-def _list(name: str, host: Host, recipe: Recipe, *, prune: bool) -> None:
-    images = host.images()
+def _list(name: str, host: Host, recipes: Sequence[Recipe], *, prune: bool) -> None:
+    images, digests = host.images(), [recipe.digest for recipe in recipes]
     for found in images.images(IMAGE):
-        current = found.labels.get(IMAGE) == recipe.digest
+        current = found.labels.get(IMAGE) in digests
         line = f"{name}: {', '.join(found.tags) or found.id}  {found.size // MEBIBYTE} MiB"
         if prune and not current:
             images.remove(found.id)

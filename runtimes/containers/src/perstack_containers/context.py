@@ -19,6 +19,7 @@ from perstack.errors import SandboxUnavailable
 DATA = files("perstack_containers") / "data"
 IN_SANDBOX = ("perstack_proxy", "perstack_skill_base")
 """Packages that run inside; standard library alone."""
+CODE = {".py", ".cjs"}
 PLATFORMS = {
     "amd64": "manylinux_2_28_x86_64",
     "x86_64": "manylinux_2_28_x86_64",
@@ -44,7 +45,7 @@ def sandbox_files() -> Mapping[str, bytes]:
         if spec is None or not spec.submodule_search_locations:
             raise SandboxUnavailable(f"Package {package!r} is not installed.", hint=f"pip install {package}")
         root = Path(spec.submodule_search_locations[0])
-        for path in sorted(root.rglob("*.py")):
+        for path in sorted(path for path in root.rglob("*") if path.suffix in CODE):
             found[f"perstack/lib/{package}/{path.relative_to(root).as_posix()}"] = path.read_bytes()
     return found
 
@@ -119,6 +120,17 @@ def derived_context() -> bytes:
     """The archive that a skill's own image gets perstack's first process from."""
     entries = {"Dockerfile": (data("Derived.Dockerfile"), False)}
     return _archive(entries | {name: (content, False) for name, content in sandbox_files().items()}, {})
+
+
+def egress_files() -> Mapping[str, bytes]:
+    """What perstack puts into the egress image: the first process, and the gate."""
+    return {name: content for name, content in sandbox_files().items() if "/perstack_skill_base/" not in name}
+
+
+def egress_context() -> bytes:
+    """The archive that the egress image is built from."""
+    entries = {"Dockerfile": (data("Egress.Dockerfile"), False)}
+    return _archive(entries | {name: (content, False) for name, content in egress_files().items()}, {})
 
 
 def _archive(entries: Mapping[str, tuple[bytes, bool]], links: Mapping[str, str]) -> bytes:

@@ -47,7 +47,7 @@ def enforced(spec: ContainerSpec, evidence: Evidence) -> frozenset[Control]:
 
 def _verdicts(spec: ContainerSpec, evidence: Evidence) -> Iterator[tuple[Control, bool]]:
     facts, host = evidence.facts, _table(evidence.state.get("HostConfig"))
-    alone = facts.get("interfaces") in ([], ["lo"]) and host.get("NetworkMode") == "none"
+    alone = facts.get("interfaces") in ([], ["lo"]) and host.get("NetworkMode") == "none" == spec.network
     yield "network", alone
     yield "private-addresses", alone
     yield "filesystem", _only_our_mounts(spec, facts)
@@ -71,12 +71,14 @@ def _no_capability(facts: JsonObject) -> bool:
 
 def _only_our_mounts(spec: ContainerSpec, facts: JsonObject) -> bool:
     """No mount but the kernel's own, the engine's small files, our tmpfs and what the policy names, as it names it."""
-    ours = {bind.target for bind in spec.binds}
+    ours = {*(bind.target for bind in spec.binds), *(volume.target for volume in spec.volumes)}
     rows = [row for row in _list(facts.get("mounts")) if isinstance(row, list)]
     for target, kind, _ in rows:
         if kind not in KERNEL_FILE_SYSTEMS and target not in ours | ENGINE_FILES | {"/"}:
             return False
-    kept = all("ro" in _options(facts, bind.target) for bind in spec.binds if bind.read_only)
+    fixed = [bind.target for bind in spec.binds if bind.read_only]
+    fixed += [volume.target for volume in spec.volumes if volume.read_only]
+    kept = all("ro" in _options(facts, target) for target in fixed)
     return kept and all({"nosuid", "nodev"} <= _options(facts, target) for target in TMPFS) and bool(rows)
 
 

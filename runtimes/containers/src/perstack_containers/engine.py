@@ -37,15 +37,18 @@ class Dialect:
     Attributes:
         seccomp: Whether a profile is passed as its text, or as the path of its file.
         userns: User namespace of each container; empty means the engine's own choice.
+        volumes: Whether a new volume belongs to root and needs a file system of its own for another owner, or belongs
+            to the user of the first container that mounts it.
     """
 
     seccomp: Literal["text", "path"] = "text"
     userns: str = ""
+    volumes: Literal["root", "first"] = "root"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Found:
-    """A container that is there, running or not."""
+    """A container, running or not, or a volume, whose id is its name."""
 
     id: str
     labels: Mapping[str, str]
@@ -113,6 +116,18 @@ class ContainerEngine(Protocol):
 
     def list(self, labels: Mapping[str, str]) -> tuple[Found, ...]:
         """The containers with all of these labels; an empty value stands for any."""
+        ...
+
+    def create_volume(self, body: JsonObject) -> None:
+        """A new volume of that name."""
+        ...
+
+    def remove_volume(self, name: str) -> None:
+        """It is gone; one that is gone already is no error."""
+        ...
+
+    def volumes(self, labels: Mapping[str, str]) -> tuple[Found, ...]:
+        """The volumes with all of these labels; an empty value stands for any."""
         ...
 
 

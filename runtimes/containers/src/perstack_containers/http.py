@@ -103,10 +103,26 @@ def hijack(path: str, target: str, *, query: dict[str, str], seconds: float = SE
 
 def containers(socket_path: str, labels: Mapping[str, str]) -> list[tuple[str, dict[str, str]]]:
     """Id and labels of every container that has all of `labels`, running or not."""
-    wanted = [f"{name}={value}" if value else name for name, value in labels.items()]
-    query = {"all": "1", "filters": json.dumps({"label": wanted})}
+    query = {"all": "1", "filters": json.dumps({"label": _wanted(labels)})}
     rows = call(socket_path, "GET", "/containers/json", query=query)
     return [(row["Id"], row.get("Labels") or {}) for row in rows] if isinstance(rows, list) else []
+
+
+def volumes(socket_path: str, labels: Mapping[str, str]) -> list[tuple[str, dict[str, str]]]:
+    """Name and labels of every volume that has all of `labels`."""
+    query = {"filters": json.dumps({"label": _wanted(labels)})}
+    found = call(socket_path, "GET", "/volumes", query=query)
+    rows = found.get("Volumes") if isinstance(found, dict) else None
+    return [(row["Name"], row.get("Labels") or {}) for row in rows or []]
+
+
+def remove_volume(socket_path: str, name: str) -> None:
+    """The volume is gone. One that a container still uses is an error."""
+    try:
+        call(socket_path, "DELETE", f"/volumes/{name}", seconds=REMOVE_SECONDS)
+    except EngineFailure as error:
+        if error.status != 404:
+            raise
 
 
 def remove(socket_path: str, container: str) -> None:
@@ -116,6 +132,10 @@ def remove(socket_path: str, container: str) -> None:
     except EngineFailure as error:
         if error.status not in {404, 409}:
             raise
+
+
+def _wanted(labels: Mapping[str, str]) -> list[str]:
+    return [f"{name}={value}" if value else name for name, value in labels.items()]
 
 
 def _connected(path: str, seconds: float) -> socket.socket:

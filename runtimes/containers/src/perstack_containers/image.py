@@ -6,11 +6,18 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from perstack.errors import PolicyError, SandboxUnavailable
 
-from perstack_containers.context import data, derived_context, sandbox_context, sandbox_files
+from perstack_containers.context import (
+    data,
+    derived_context,
+    egress_context,
+    egress_files,
+    sandbox_context,
+    sandbox_files,
+)
 from perstack_containers.http import EngineFailure
 from perstack_containers.labels import IMAGE
 
@@ -18,7 +25,14 @@ if TYPE_CHECKING:
     from perstack_containers.engine import ContainerEngine, Image, ImageStore
     from perstack_containers.report import Stage
 
-REPOSITORY = "perstack-sandbox"
+Kind = Literal["sandbox", "own", "egress"]
+
+REPOSITORIES: dict[Kind, str] = {"sandbox": "perstack-sandbox", "own": "perstack-sandbox", "egress": "perstack-egress"}
+BUILD_FILES: dict[Kind, str] = {
+    "sandbox": "Dockerfile",
+    "own": "Derived.Dockerfile",
+    "egress": "Egress.Dockerfile",
+}
 DEFAULT_BASE = "debian:bookworm-slim"
 LAST_LINES = 15
 
@@ -31,31 +45,31 @@ class Recipe:
 
     Attributes:
         base: The image that it starts from.
-        own: Whether `base` is a skill's own image, which only gets perstack's first process.
+        kind: What it is for: a sandbox, a sandbox from a skill's own image, or the way out.
     """
 
     uid: int
     gid: int
     base: str = DEFAULT_BASE
-    own: bool = False
+    kind: Kind = "sandbox"
 
     @property
     def digest(self) -> str:
         """Names the content: the build file, every file of ours, the pinned tools, the base and the user."""
         digest = hashlib.sha256()
-        parts = dict(sandbox_files())
-        parts["Dockerfile"] = data("Derived.Dockerfile" if self.own else "Dockerfile")
-        parts["tools"] = b"" if self.own else data("tools.txt")
+        parts = dict(egress_files() if self.kind == "egress" else sandbox_files())
+        parts["Dockerfile"] = data(BUILD_FILES[self.kind])
+        parts["tools"] = data("tools.txt") if self.kind == "sandbox" else b""
         for name, content in sorted(parts.items()):
             digest.update(f"{name}\0{len(content)}\0".encode() + content)
-        user = "" if self.own else f"{self.uid}:{self.gid}"
+        user = "" if self.kind == "own" else f"{self.uid}:{self.gid}"
         digest.update(f"{self.base}\0{user}".encode())
         return digest.hexdigest()[:32]
 
     @property
     def tag(self) -> str:
         """The image's name in the engine."""
-        return f"{REPOSITORY}:{self.digest}"
+        return f"{REPOSITORIES[self.kind]}:{self.digest}"
 
 
 def ready(engine: ContainerEngine, recipe: Recipe) -> Image | None:
@@ -82,14 +96,12 @@ def build(engine: ContainerEngine, images: ImageStore, recipe: Recipe, *, cache:
     progress("building", f"building {recipe.tag} from {recipe.base}")
     last: list[str] = []
     args = {"BASE": recipe.base}
-    if not recipe.own:
+    if recipe.kind != "own":
         args |= {"USER_ID": str(recipe.uid), "GROUP_ID": str(recipe.gid)}
     try:
-        if recipe.own:
-            context = derived_context()
-        else:
-            context = sandbox_context(engine.facts().architecture, cache)
-        for line in images.build(context, tag=recipe.tag, args=args, labels={IMAGE: recipe.digest}):
+        for line in images.build(
+            _context(engine, recipe, cache), tag=recipe.tag, args=args, labels={IMAGE: recipe.digest}
+        ):
             last = [*last[-LAST_LINES:], line]
             if line.lower().startswith("step "):
                 progress("building", line)
@@ -98,7 +110,7 @@ def build(engine: ContainerEngine, images: ImageStore, recipe: Recipe, *, cache:
         words = "\n".join([*last, str(error)])
         progress("error", str(error))
         raise SandboxUnavailable(
-            f"The sandbox image could not be built:\n{words}",
+            f"The {'egress' if recipe.kind == 'egress' else 'sandbox'} image could not be built:\n{words}",
             hint=f"The base image {recipe.base!r} has to be there or to be pulled; choose one with: "
             "perstack image build --base IMAGE",
         ) from error
@@ -106,3 +118,9 @@ def build(engine: ContainerEngine, images: ImageStore, recipe: Recipe, *, cache:
         raise SandboxUnavailable(f"The engine built no image {recipe.tag!r}.", hint="See: perstack doctor")
     progress("complete", recipe.tag)
     return found
+
+
+def _context(engine: ContainerEngine, recipe: Recipe, cache: Path) -> bytes:
+    if recipe.kind == "egress":
+        return egress_context()
+    return derived_context() if recipe.kind == "own" else sandbox_context(engine.facts().architecture, cache)

@@ -13,11 +13,12 @@ OWNER = "perstack.owner"
 SUPERVISOR = "perstack.supervisor"
 EXPERT = "perstack.expert"
 SKILL = "perstack.skill"
+SERVICE = "perstack.service"
 IMAGE = "perstack.image"
 
 
 def run_labels(run_id: str) -> dict[str, str]:
-    """The labels that every container of a run has: whose it is, and who must be alive for it to be of use."""
+    """What every container and volume of a run is labelled with: its owner, and who must live for it to be of use."""
     return {RUN: run_id, OWNER: str(os.getuid()), SUPERVISOR: supervisor(os.getpid())}
 
 
@@ -30,7 +31,7 @@ def supervisor(pid: int) -> str:
 
 
 def is_left_over(labels: Mapping[str, str]) -> bool:
-    """Whether a container with these labels is ours and its supervisor has ended.
+    """Whether what has these labels is ours and its supervisor has ended.
 
     What another user, another machine start's namespace or a program without /proc started is not judged: it stays.
     """

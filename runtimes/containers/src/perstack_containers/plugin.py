@@ -15,7 +15,14 @@ if TYPE_CHECKING:
 @hookimpl
 def perstack_register_commands() -> Iterable[CommandSpec]:
     """The command of this package."""
-    return [CommandSpec(name="image", summary="Build, list and prune sandbox images", configure=_configure, run=_run)]
+    return [
+        CommandSpec(
+            name="image",
+            summary="Build, list and prune the images of sandboxes and of their way out",
+            configure=_configure,
+            run=_run,
+        )
+    ]
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:

@@ -77,6 +77,10 @@ def remove_left_over(socket_path: str) -> None:
             if labels.is_left_over(found):
                 with suppress(http.EngineFailure):
                     http.remove(socket_path, name)
+        for name, found in http.volumes(socket_path, {labels.RUN: "", labels.OWNER: str(os.getuid())}):
+            if labels.is_left_over(found):
+                with suppress(http.EngineFailure):
+                    http.remove_volume(socket_path, name)
 
 
 def clean(plan: dict[str, object]) -> None:
@@ -93,6 +97,10 @@ def clean(plan: dict[str, object]) -> None:
                 quiet = time.monotonic()
                 with suppress(http.EngineFailure):
                     http.remove(socket_path, name)
+            for name, _ in http.volumes(socket_path, labels):
+                quiet = time.monotonic()
+                with suppress(http.EngineFailure):  # a container that is on its way out still has it
+                    http.remove_volume(socket_path, name)
         time.sleep(POLL_SECONDS)
     for directory in directories:
         shutil.rmtree(directory, ignore_errors=True)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from perstack_containers.staging import Applied
     from perstack_containers.workspace import Quarantined
 
-Status = Literal["starting", "running", "stopped", "error"]
+Status = Literal["starting", "running", "unhealthy", "stopped", "error"]
 Stage = Literal["building", "complete", "error"]
 SHOWN_PATHS = 20
 

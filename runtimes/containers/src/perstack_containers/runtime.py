@@ -17,10 +17,13 @@ from perstack.errors import PolicyError, Problem, SandboxUnavailable
 from perstack.paths import cache_dir
 from perstack.policy.base_skill import BUNDLED
 from perstack.protocols import Preflight
+from perstack_proxy.forward import HOST, PORT
 from perstack_proxy.limits import TERM_GRACE_SECONDS
 from perstack_proxy.sanitise import sanitise_line
+from perstack_proxy.variables import proxy_variables
 
 from perstack_containers.context import DATA
+from perstack_containers.egress import NETWORK_CONTROLS, Egress, Way
 from perstack_containers.enforced import Evidence, enforced
 from perstack_containers.engine import Image
 from perstack_containers.http import EngineFailure
@@ -44,6 +47,8 @@ T = TypeVar("T")
 
 WORKERS = 16
 SECCOMP_FILTER = 2
+PROXY = proxy_variables(f"http://{HOST}:{PORT}", node_preload="/opt/perstack/lib/perstack_proxy/node_proxy.cjs")
+"""Variables of a skill that has domains."""
 BASE_SKILL = ("python3", "-E", "-P", "-m", "perstack_skill_base")
 """The bundled server, as it is started in the sandbox image."""
 
@@ -84,7 +89,7 @@ class ContainerSandbox:
         policy = self._request.policy
         bundled = policy.argv[: len(BUNDLED)] == BUNDLED  # what follows is the configuration's policy for it
         argv = (*BASE_SKILL, *policy.argv[len(BUNDLED) :]) if bundled else policy.argv
-        env = skill_env(self._request.env)
+        env = skill_env(self._request.env, proxy=PROXY if policy.egress else {})
         await self._process.order({"argv": list(argv), "env": dict(env), "cwd": WORKSPACE})
         answer = await self._process.line()
         if answer.get("started") is not True:
@@ -114,6 +119,15 @@ class ContainerRuntime:
             report=self._report,
             workers=self._workers,
         )
+        self._egress = Egress(
+            context,
+            host.engine,
+            directory=context.state_dir / "sandboxes" / context.run_id,
+            labels=self._labels,
+            report=self._report,
+            image=self._image,
+            run=self._run,
+        )
         self._building = anyio.Lock()
         self._images: dict[Recipe, Image] = {}
 
@@ -130,21 +144,25 @@ class ContainerRuntime:
         async with (
             self._place.shared(request.workspace, skill=policy.skill, read_only=read_only) as view,
             background() as tasks,
+            self._egress.held(policy, view, tasks) as way,
         ):
-            spec = await self._spec(policy, view)
+            spec = await self._spec(policy, view, way)
             self._report.status(policy.skill, "starting")
             async with self._container(policy, spec) as container:
                 process = await self._attached(policy, container, tasks.start_soon)
                 try:
                     evidence = await self._started(policy, container, process)
+                    controls = enforced(spec, evidence)
+                    if way is not None:
+                        controls -= NETWORK_CONTROLS - await way.proven(policy)
                     self._report.status(policy.skill, "running")
-                    yield ContainerSandbox(container, enforced(spec, evidence), process, request)
+                    yield ContainerSandbox(container, controls, process, request)
                 finally:
                     with anyio.CancelScope(shield=True):
                         await process.terminate(grace=TERM_GRACE_SECONDS)
 
     async def reap(self) -> tuple[str, ...]:
-        """Containers whose run was killed are gone; they are found by our labels and their supervisor's name."""
+        """What killed runs left is gone: containers and volumes, found by our labels and their supervisor's name."""
         return await self._run(self._reap)
 
     def _reap(self) -> tuple[str, ...]:
@@ -154,14 +172,18 @@ class ContainerRuntime:
                 if is_left_over(found.labels):
                     self._engine.remove(found.id)
                     ended.append(f"container {found.id[:12]} of run {found.labels[RUN]}")
+            for found in self._engine.volumes({RUN: "", OWNER: self._labels[OWNER]}):
+                if is_left_over(found.labels):
+                    self._engine.remove_volume(found.id)
+                    ended.append(f"volume {found.id} of run {found.labels[RUN]}")
         return tuple(ended)
 
     # --- one container ----------------------------------------------------------------------------------------------
 
-    async def _spec(self, policy: SkillPolicy, view: View) -> ContainerSpec:
+    async def _spec(self, policy: SkillPolicy, view: View, way: Way | None) -> ContainerSpec:
         recipe = Recipe(uid=view.uid, gid=view.gid)
         if policy.image is not None:
-            recipe = Recipe(uid=view.uid, gid=view.gid, base=policy.image, own=True)
+            recipe = Recipe(uid=view.uid, gid=view.gid, base=policy.image, kind="own")
         profile = DATA / "seccomp.json"
         return ContainerSpec(
             image=(await self._image(recipe)).id,
@@ -169,6 +191,7 @@ class ContainerRuntime:
             gid=view.gid,
             labels={**self._labels, EXPERT: policy.expert, SKILL: policy.skill},
             binds=view.binds,
+            volumes=() if way is None else (way.volume,),
             limits=policy.limits,
             seccomp=(profile.read_text(encoding="utf-8"), str(profile)),
         )
@@ -251,11 +274,6 @@ def _check(policy: SkillPolicy) -> None:
     """Refuse what cannot be done yet; nothing is done halfway."""
     if not policy.argv:
         raise SandboxUnavailable(f"Skill {policy.skill!r} has no command to start.")
-    if policy.egress:
-        raise PolicyError(
-            f"Skill {policy.skill!r} has allowedDomains, and this runtime gives no skill a network yet.",
-            hint="Remove allowedDomains, or start this Expert with --runtime local, which isolates nothing.",
-        )
     if any(mount.mode == "overlay" for mount in policy.mounts):
         raise PolicyError(f"Skill {policy.skill!r} asks for an overlay of its workspace, which is not there yet.")
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from perstack_proxy.limits import KIB, MIB
+from perstack_proxy.variables import proxy_variables
 
 if TYPE_CHECKING:
     from perstack.messages import JsonObject, JsonValue
@@ -39,6 +40,7 @@ TMPFS = {
 }
 """Every writable mount but the workspace. Sizes are bytes of memory too, so they count against the memory limit."""
 
+PROXY_NAMES = frozenset(proxy_variables("", node_preload=""))
 BASELINE_ENV = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": HOME,
@@ -57,12 +59,23 @@ class Bind:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Volume:
+    """One volume of the engine's inside the container."""
+
+    name: str
+    target: str
+    read_only: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ContainerSpec:
     """A container before an engine has seen it.
 
     Attributes:
         uid: User that everything inside runs as; never 0.
         seccomp: The profile's text and the path of its file.
+        network: The engine's network that it joins, in the engine's words; a sandbox has none.
+        open_files: Most open files of each process.
     """
 
     image: str
@@ -73,6 +86,9 @@ class ContainerSpec:
     limits: Limits
     seccomp: tuple[str, str] = field(repr=False)
     runtime: str = ""
+    volumes: tuple[Volume, ...] = ()
+    network: str = "none"
+    open_files: int = OPEN_FILES
 
     def __post_init__(self) -> None:
         if self.uid == 0:
@@ -83,7 +99,7 @@ def create_body(spec: ContainerSpec, dialect: Dialect) -> JsonObject:
     """The request that makes the container; it carries neither a variable's value nor the skill's command."""
     limits = spec.limits
     host: JsonObject = {
-        "NetworkMode": "none",
+        "NetworkMode": spec.network,
         "IpcMode": "private",
         "PidMode": "",
         "UTSMode": "",
@@ -92,7 +108,7 @@ def create_body(spec: ContainerSpec, dialect: Dialect) -> JsonObject:
         "CapAdd": [],
         "SecurityOpt": ["no-new-privileges", f"seccomp={spec.seccomp[0 if dialect.seccomp == 'text' else 1]}"],
         "ReadonlyRootfs": True,
-        "Mounts": [_mount(bind) for bind in spec.binds],
+        "Mounts": [*map(_mount, spec.binds), *map(_volume, spec.volumes)],
         "Tmpfs": dict(TMPFS),
         "ShmSize": SHARED_MEMORY,
         "Memory": limits.memory,
@@ -101,7 +117,7 @@ def create_body(spec: ContainerSpec, dialect: Dialect) -> JsonObject:
         "NanoCpus": round(limits.cpus * CPU_UNIT),
         "PidsLimit": limits.pids,
         "OomKillDisable": False,
-        "Ulimits": [_ulimit(name, value) for name, value in ulimits().items()],
+        "Ulimits": [_ulimit(name, value) for name, value in ulimits(spec.open_files).items()],
         "LogConfig": {"Type": "none", "Config": {}},
         "RestartPolicy": {"Name": "no"},
         "AutoRemove": False,
@@ -115,7 +131,7 @@ def create_body(spec: ContainerSpec, dialect: Dialect) -> JsonObject:
     return {
         "Image": spec.image,
         "User": f"{spec.uid}:{spec.gid}",
-        "Hostname": HOSTNAME,
+        **({} if spec.network.startswith("container:") else {"Hostname": HOSTNAME}),
         "Entrypoint": [],
         "Cmd": list(PID1),
         "Env": [],
@@ -132,14 +148,14 @@ def create_body(spec: ContainerSpec, dialect: Dialect) -> JsonObject:
     }
 
 
-def ulimits() -> dict[str, int]:
+def ulimits(open_files: int = OPEN_FILES) -> dict[str, int]:
     """Limits of each process, beside those of the whole sandbox.
 
     The kernel counts processes by user, over all sandboxes of that user, so that limit is no more than a backstop.
     """
     return {
         "nproc": USERS_PROCESSES,
-        "nofile": OPEN_FILES,
+        "nofile": open_files,
         "core": 0,
         "fsize": FILE_BYTES,
         "msgqueue": 0,
@@ -162,6 +178,17 @@ def _mount(bind: Bind) -> JsonValue:
     }
 
 
-def skill_env(granted: Mapping[str, str]) -> dict[str, str]:
-    """Everything that the skill sees."""
-    return {**BASELINE_ENV, **granted}
+def _volume(volume: Volume) -> JsonValue:
+    return {
+        "Type": "volume",
+        "Source": volume.name,
+        "Target": volume.target,
+        "ReadOnly": volume.read_only,
+        "VolumeOptions": {"NoCopy": True},
+    }
+
+
+def skill_env(granted: Mapping[str, str], *, proxy: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Everything that the skill sees. `proxy` leads to the forwarder; proxies of the host are nothing to a sandbox."""
+    own = {name: value for name, value in granted.items() if name not in PROXY_NAMES}
+    return {**BASELINE_ENV, **own, **(proxy or {})}

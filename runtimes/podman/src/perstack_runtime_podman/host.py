@@ -45,7 +45,7 @@ def podman_host(environ: Mapping[str, str], *, run_id: str) -> Host:
         service = Service(command=command, environment=_environment(environ), directory=directory)
     rootless = os.getuid() != 0 and path != SYSTEM_SOCKET
     # Names of users are the container's own: inside, the caller has the number that they have outside.
-    engine = ApiEngine("Podman", path, Dialect(seccomp="path", userns="keep-id" if rootless else ""))
+    engine = ApiEngine("Podman", path, Dialect(seccomp="path", userns="keep-id" if rootless else "", volumes="first"))
     return Host(
         engine=engine,
         images=lambda: _images(engine.socket_path),

@@ -20,6 +20,7 @@ class Internet:
     Args:
         folder: For certificates and resolv.conf.
         names: Names that the servers' certificate is for; `*.` and a name is one of them.
+        namespace: Where it is to be; a new one if None.
 
     Attributes:
         namespace: Where programs run that should see this internet.
@@ -28,7 +29,7 @@ class Internet:
         pages: Content type and body by path, the same at every server.
     """
 
-    def __init__(self, folder: Path, *, names: Sequence[str]) -> None:
+    def __init__(self, folder: Path, *, names: Sequence[str], namespace: Namespace | None = None) -> None:
         self._undo = contextlib.ExitStack()
         self.arrivals: list[Arrival] = []
         self.pages: dict[str, Page] = {"/": ("text/plain", b"hello")}
@@ -36,7 +37,7 @@ class Internet:
         self._addresses = {"127.0.0.1", "::1"}
         self._servers: dict[tuple[str, int], Server] = {}
         with contextlib.ExitStack() as undo:
-            self.namespace = undo.enter_context(Namespace(folder))
+            self.namespace = undo.enter_context(namespace or Namespace(folder))
             self._names = NameServer(self._bound("127.0.0.1", 53, socket.SOCK_DGRAM))
             undo.callback(self._names.close)
             self._undo = undo.pop_all()

@@ -93,6 +93,29 @@ class Namespace:
         return call_inside(self._holder.pid, function)
 
 
+class JoinedNamespace(Namespace):
+    """The network namespace of a process that somebody else keeps alive, such as a container's without a network.
+
+    Args:
+        pid: The process, as this machine numbers it.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self.assert_no_way_out()
+
+    def close(self) -> None:
+        """It is not ours to end."""
+
+    def command(self, *words: str) -> list[str]:
+        """The command line that runs the words inside; files are those of the caller."""
+        return ["nsenter", "--target", str(self._pid), "--net", "--wd=.", "--", *words]
+
+    def inside(self, function: Callable[[], T]) -> T:
+        """What the function returns; the sockets that it makes stay inside."""
+        return call_inside(self._pid, function)
+
+
 def call_inside(pid: int, function: Callable[[], T]) -> T:
     """What the function returns on a thread that is in the network namespace of a process."""
     results: list[T] = []

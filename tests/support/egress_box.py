@@ -1,0 +1,125 @@
+"""Runs of perstack whose sandboxes have a way out, which leads to a fake internet that the test made.
+
+    with egress_box(tmp_path, "docker") as box:
+        box.internet.site("api.example.com", "93.184.216.34")
+        box.write(box.skill(extra='allowedDomains = ["api.example.com"]'))
+        result = box.run(box.python("result = get('api.example.com')"))
+        assert [arrival.server_name for arrival in box.internet.arrivals] == ["api.example.com"]
+
+The internet lives in the network namespace of a container without a network, which the test starts and removes. The
+user's own settings tell perstack to let the egress container join it (``[egress] network = "container:NAME"``) and to
+ask the name server there, so nothing that a test sends can leave this machine; that is asserted before anything is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from engines import Box, Engine, box, engine
+from perstack.ids import new_id
+from perstack.testing.fnet.internet import Internet
+from perstack.testing.fnet.namespace import JoinedNamespace
+from perstack.testing.model_server import Call
+
+BASE = "debian:bookworm-slim"
+NAMES = ("*.example.com", "example.com", "*.example.org", "example.org", "*.example.net")
+"""What the certificate of the fake internet's servers is for."""
+AUTHORITY = "/workspace/authority.crt"
+"""Where a sandbox finds the authority's certificate."""
+CLIENT = f"""
+import http.client, os, ssl, socket
+def tunnel(host, port=443, extra=b""):
+    "The gate's answer to a CONNECT, and the socket."
+    found = socket.create_connection(("127.0.0.1", 3128), timeout=20)
+    found.sendall(f"CONNECT {{host}}:{{port}} HTTP/1.1\\r\\nHost: {{host}}:{{port}}\\r\\n\\r\\n".encode() + extra)
+    head = b""
+    while not head.endswith(b"\\r\\n\\r\\n"):
+        byte = found.recv(1)
+        if not byte: break
+        head += byte
+    status = int(head.split()[1]) if head else 0
+    return status, found
+def denied(host, port=443):
+    "Status and code of the gate's answer."
+    import json
+    status, found = tunnel(host, port)
+    if status == 200: found.close(); return [200, "open"]
+    body = b""
+    while chunk := found.recv(65536): body += chunk
+    return [status, json.loads(body)["code"]]
+def get(host, name=None, page="/"):
+    "The body of a page over TLS through the gate."
+    status, found = tunnel(host)
+    assert status == 200, status
+    context = ssl.create_default_context(cafile={AUTHORITY!r})
+    with context.wrap_socket(found, server_hostname=name or host) as client:
+        client.sendall(f"GET {{page}} HTTP/1.1\\r\\nHost: {{host}}\\r\\nConnection: close\\r\\n\\r\\n".encode())
+        data = b""
+        while chunk := client.recv(65536): data += chunk
+    return data.partition(b"\\r\\n\\r\\n")[2].decode()
+"""
+"""What every program of `EgressBox.python` begins with: a client of the forwarder that hides nothing."""
+
+
+@dataclass(kw_only=True)
+class EgressBox(Box):
+    """A box whose runs reach `internet` and nothing else."""
+
+    internet: Internet
+
+    @staticmethod
+    def python(source: str) -> Call:
+        """A call that runs a program with `CLIENT` before it; what it leaves in `result` is the answer."""
+        return Call("python", {"source": CLIENT + source})
+
+    def settings(self, **egress: object) -> None:
+        """The user's own settings: the table ``[egress]``."""
+        place = self.project.directory.parent / "config" / "perstack"
+        place.mkdir(parents=True, exist_ok=True)
+        lines = [f"{name} = {json.dumps(value)}" for name, value in egress.items()]
+        (place / "config.toml").write_text("\n".join(["[egress]", *lines, ""]))
+
+
+@contextmanager
+def container_internet(real: Engine, folder: Path, names: Sequence[str] = NAMES) -> Iterator[tuple[str, Internet]]:
+    """A fake internet, and the name of the container whose network namespace it is in.
+
+    It works with every engine on this machine, as root: with Podman of an ordinary user too, if `real` runs it as them.
+    """
+    name = f"perstack-test-internet-{new_id()}"
+    command(real.name, "run", "-d", "--name", name, "--network", "none", BASE, "sleep", "infinity", env=real.env)
+    try:
+        pid = int(command(real.name, "inspect", "--format", "{{.State.Pid}}", name, env=real.env))
+        with Internet(folder, names=names, namespace=JoinedNamespace(pid)) as internet:
+            yield name, internet
+    finally:
+        command(real.name, "kill", name, env=real.env)  # its first process has no handler for anything gentler
+        command(real.name, "rm", "-f", name, env=real.env)
+
+
+def command(*words: str, env: Mapping[str, str]) -> str:
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False, env={**os.environ, **env})
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@contextmanager
+def egress_box(tmp_path: Path, name: str) -> Iterator[EgressBox]:
+    """A box on the engine `name` with a fake internet of its own."""
+    folder = tmp_path / "internet"
+    folder.mkdir(parents=True)
+    with ExitStack() as undo:
+        real = engine(name)
+        container, internet = undo.enter_context(container_internet(real, folder))
+        plain = box(tmp_path, name)
+        made = EgressBox(engine=real, project=plain.project, internet=internet)
+        made.settings(network=f"container:{container}", nameServers=["127.0.0.1"])
+        shutil.copy(internet.authority, made.workspace / "authority.crt")
+        yield made
