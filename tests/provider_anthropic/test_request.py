@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
+from anthropic.types import ContainerParams
 from model_conversation import PNG, TOOLS, conversation
 from model_events import as_sent
 from perstack.messages import (
@@ -21,12 +24,14 @@ from perstack.messages import (
     ToolMessage,
     ToolResultPart,
     UserMessage,
+    VendorPart,
 )
 from perstack.model_http import Encodings, budget_of
 from perstack.protocols import GenerateRequest
 from perstack.testing.answers import question
 from perstack_provider_anthropic.models import MODELS
-from perstack_provider_anthropic.request import message_blocks, messages_body, turns
+from perstack_provider_anthropic.request import container, message_blocks, messages_body, turns
+from pydantic import TypeAdapter
 
 MODEL = "claude-sonnet-4-5"
 
@@ -160,3 +165,38 @@ def test_files_that_the_format_cannot_carry_become_text() -> None:
     assert "broken" in content[1]["text"]
     assert "application/x-unknown" in content[2]["text"]
     assert "image/tiff" in content[3]["text"]
+
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+OWN = '{"skill_id": "skill_1", "version": "7"}'
+SKILLS = [{"type": "builtin", "skillId": "pdf"}, {"type": "custom", "name": "own", "definition": OWN}]
+
+
+def on_a_machine(expires: datetime) -> ExpertMessage:
+    block = {"type": "container", "id": "machine-1", "expires": expires.isoformat()}
+    return ExpertMessage(id="e", contents=(TextPart(text="ran"), VendorPart(vendor="anthropic", block=block)))
+
+
+def test_W_09_the_vendors_skills_stand_on_its_machine_beside_the_tool_that_runs_them() -> None:
+    request = replace(question(say("go")), provider_tools={"providerSkills": {"skills": SKILLS}})
+    sent = body(request)
+    assert sent["container"] == {
+        "skills": [
+            {"type": "anthropic", "skill_id": "pdf", "version": "latest"},
+            {"type": "custom", "skill_id": "skill_1", "version": "7"},
+        ]
+    }
+    assert [tool["name"] for tool in sent["tools"]] == ["code_execution"]
+    TypeAdapter(ContainerParams).validate_python(sent["container"])
+    assert "container" not in body(question(say("go"))), "the control"
+
+
+def test_code_goes_on_where_it_ran_while_that_machine_is_there() -> None:
+    there, gone = on_a_machine(NOW + timedelta(hours=1)), on_a_machine(NOW)
+    wanted = {"codeExecution": {}}
+    assert container(replace(question(say("go"), there), provider_tools=wanted), now=NOW) == {"id": "machine-1"}
+    assert container(replace(question(say("go"), gone), provider_tools=wanted), now=NOW) == {}
+    assert container(question(say("go"), there), now=NOW) == {}
+    assert list(message_blocks(there)) == [{"type": "text", "text": "ran"}], (
+        "the machine is no part of the conversation"
+    )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+from google.genai import types
 from model_conversation import TOOLS
 from model_events import as_sent, told
 from perstack.errors import ProviderError
@@ -95,3 +98,15 @@ def test_W_09_tools_of_the_vendor_stand_beside_the_experts_own() -> None:
     search, own = generate_body(asked, MODELS)["tools"]
     assert search == {"googleSearch": {}}
     assert len(own["functionDeclarations"]) == len(TOOLS)
+
+
+def test_W_09_files_are_searched_in_the_stores_that_were_named_and_nowhere_else() -> None:
+    stores = {"fileSearch": {"vectorStoreIds": ["fileSearchStores/one"]}, "googleMaps": {}}
+    request = replace(question(tools=TOOLS), provider_tools=stores)
+    sent = generate_body(request, MODELS, shows_own_tools=True)
+    assert sent["tools"][0] == {"fileSearch": {"fileSearchStoreNames": ["fileSearchStores/one"]}}
+    assert sent["toolConfig"] == {"includeServerSideToolInvocations": True}
+    types.Tool.model_validate(sent["tools"][0])
+    nowhere = generate_body(replace(request, provider_tools={"fileSearch": {}}), MODELS, shows_own_tools=True)
+    assert [list(tool) for tool in nowhere["tools"]] == [["functionDeclarations"]]
+    assert "toolConfig" not in nowhere

@@ -16,6 +16,7 @@ EXPERT = """\
 [experts.demo]
 instruction = "You are the demo Expert."
 providerTools = ["webSearch", "neverHeardOf"]
+providerSkills = [{ type = "builtin", skillId = "pdf" }]
 providerToolOptions = { webSearch = { maxUses = 3, allowedDomains = ["docs.example.com"] } }
 """
 
@@ -36,7 +37,9 @@ def decided(project: Project, *, claims: frozenset[str], user: str = "") -> Prov
         env_paths=None,
         plugin_options=(),
     )
-    provider = ProviderSpec(name="p", summary="", factory=absent, provider_tools=frozenset({"webSearch"}))
+    provider = ProviderSpec(
+        name="p", summary="", factory=absent, provider_tools=frozenset({"webSearch", "providerSkills"})
+    )
     runtime = RuntimeSpec(name="r", summary="", factory=absent, claims=claims)
     return provider_tools(loaded.project.experts["demo"], loaded, provider=provider, runtime=runtime)
 
@@ -46,11 +49,12 @@ def test_W_09_where_the_network_is_guarded_only_the_user_opens_the_way_around_it
     guarded = frozenset({"network", "env"})
     closed = decided(project, claims=guarded)
     assert closed.given == {}
-    assert "past the sandbox" in closed.withheld["webSearch"]
+    assert all("past the sandbox" in closed.withheld[name] for name in ("webSearch", "providerSkills"))
     opened = decided(project, claims=guarded, user="[policy]\nallowProviderTools = true\n")
-    assert list(opened.given) == ["webSearch"], "the control"
+    assert list(opened.given) == ["webSearch", "providerSkills"], "the control"
+    assert opened.given["providerSkills"] == {"skills": [{"type": "builtin", "skillId": "pdf"}]}
     assert list(opened.withheld) == ["neverHeardOf"]
-    assert list(decided(project, claims=frozenset({"env"})).given) == ["webSearch"]
+    assert list(decided(project, claims=frozenset({"env"})).given) == ["webSearch", "providerSkills"]
 
 
 def test_W_09_a_project_cannot_open_it_itself(project: Project) -> None:
@@ -89,6 +93,8 @@ def test_W_09_what_is_on_reaches_the_vendor_and_the_person_is_told(project: Proj
     assert len(tools) > 1
     assert "demo: webSearch: on, reaches the network" in result.stderr
     assert "demo: neverHeardOf: off" in result.stderr
+    assert f"demo: providerSkills: {'on' if provider == 'anthropic' else 'off'}" in result.stderr
+    assert ("container" in server.requests[0].body) is (provider == "anthropic")
 
 
 def test_explain_shows_where_the_model_is_asked_and_which_of_its_tools_are_on(project: Project, tmp_path: Path) -> None:
@@ -96,4 +102,17 @@ def test_explain_shows_where_the_model_is_asked_and_which_of_its_tools_are_on(pr
     shown = project.perstack("explain", "demo", env={"ANTHROPIC_BASE_URL": "https://models.example.com"})
     assert shown.exit_code == 0
     assert "asked at models.example.com" in shown.stdout
-    assert "webSearch: off, it reaches the network past the sandbox" in shown.stdout, "docker is the default runtime"
+    for name in ("webSearch", "providerSkills"):
+        assert f"{name}: off, it reaches the network past the sandbox" in shown.stdout, "docker is the default runtime"
+
+
+def test_W_09_a_skill_of_the_vendors_that_cannot_be_named_to_it_is_refused(project: Project) -> None:
+    skill = '{ type = "custom", name = "own", definition = "{}" }'
+    project.write(EXPERT.replace('{ type = "builtin", skillId = "pdf" }', skill))
+    refused = project.perstack("check")
+    assert refused.exit_code == 1
+    assert "names no skill of the vendor" in refused.stdout + refused.stderr
+    project.write(
+        EXPERT.replace('{ type = "builtin", skillId = "pdf" }', skill.replace('"{}"', '\'{"skill_id": "s"}\''))
+    )
+    assert project.perstack("check").exit_code == 0

@@ -241,13 +241,8 @@ class InteractiveTool(Table):
 
     @field_validator("input_json_schema")
     @classmethod
-    def _json_object(cls, value: str) -> str:
-        try:
-            schema = json.loads(value)
-        except (ValueError, RecursionError):
-            raise ValueError("is not JSON") from None
-        if not isinstance(schema, dict):
-            raise ValueError("is not a JSON Schema: write an object")
+    def _schema(cls, value: str) -> str:
+        _json_object(value)
         return value
 
 
@@ -263,6 +258,41 @@ class InteractiveSkill(Skill):
 SkillConfig: TypeAlias = StdioSkill | HttpSkill | SseSkill | InteractiveSkill
 
 
+class BuiltinProviderSkill(Table):
+    """A skill that the model's vendor has: instructions and code that run there."""
+
+    type: Literal["builtin"]
+    skill_id: Name
+
+
+class CustomProviderSkill(Table):
+    """A skill that its author keeps at the model's vendor; `definition` is a JSON object with its ``skill_id``."""
+
+    type: Literal["custom"]
+    name: Name
+    definition: Annotated[str, Field(max_length=INSTRUCTION_CHARACTERS)]
+
+    @field_validator("definition")
+    @classmethod
+    def _names_a_skill(cls, value: str) -> str:
+        if not isinstance(_json_object(value).get("skill_id"), str):
+            raise ValueError('names no skill of the vendor: write {"skill_id": "..."}')
+        return value
+
+
+def _json_object(text: str) -> dict[str, JsonValue]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        raise ValueError("is not JSON") from None
+    if not isinstance(found, dict):
+        raise ValueError("is not a JSON object")
+    return found
+
+
+ProviderSkill: TypeAlias = Annotated[BuiltinProviderSkill | CustomProviderSkill, Field(discriminator="type")]
+
+
 class ExpertConfig(Table):
     """An Expert as it is declared."""
 
@@ -276,8 +306,7 @@ class ExpertConfig(Table):
     delegates: Annotated[tuple[Annotated[str, AfterValidator(grammar.expert_key)], ...], Field(strict=False)] = ()
     tags: Annotated[tuple[Annotated[str, AfterValidator(grammar.tag)], ...], Field(strict=False)] = ()
     provider_tools: Names = ()
-    # A key of the original that had no effect there and has none here; `check` says so.
-    provider_skills: Annotated[tuple[dict[str, JsonValue], ...], Field(strict=False)] = ()
+    provider_skills: Annotated[tuple[ProviderSkill, ...], Field(strict=False)] = ()
     provider_tool_options: dict[str, JsonValue] = {}
 
     @field_validator("skills", mode="before")

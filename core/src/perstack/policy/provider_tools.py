@@ -10,8 +10,10 @@ from perstack.specs import ProviderSpec, RuntimeSpec
 if TYPE_CHECKING:
     from perstack.config.loading import Loaded
     from perstack.config.models import ExpertConfig
-    from perstack.messages import JsonObject
+    from perstack.messages import JsonObject, JsonValue
 
+SKILLS = "providerSkills"
+"""The name under which an Expert's skills at the vendor stand among its tools."""
 ALLOW = "allow them in your own settings: [policy] allowProviderTools = true"
 
 
@@ -35,10 +37,13 @@ def provider_tools(
     given: dict[str, JsonObject] = {}
     withheld: dict[str, str] = {}
     sandboxed = "network" in runtime.claims and not loaded.project.policy.allow_provider_tools
-    for name in expert.provider_tools:
-        options = expert.provider_tool_options.get(name)
+    skills: list[JsonValue] = [skill.model_dump(mode="json", by_alias=True) for skill in expert.provider_skills]
+    wanted = {name: expert.provider_tool_options.get(name) for name in expert.provider_tools}
+    if skills:
+        wanted[SKILLS] = {"skills": skills}
+    for name, options in wanted.items():
         if name not in provider.provider_tools:
-            withheld[name] = f"provider {provider.name!r} has no such tool"
+            withheld[name] = f"provider {provider.name!r} has no such {'skills' if name == SKILLS else 'tool'}"
         elif sandboxed:
             withheld[name] = f"it reaches the network past the sandbox; {ALLOW}"
         else:

@@ -19,10 +19,7 @@ if TYPE_CHECKING:
 DEFAULT_PROVIDER = "anthropic"
 """The original's."""
 
-_UNREAD = {
-    "min_runtime_version": "minRuntimeVersion",
-    "provider_skills": "providerSkills",
-}
+_UNREAD = {"min_runtime_version": "minRuntimeVersion"}
 """Fields of an Expert that projects of the original may have, and their keys."""
 
 
@@ -61,12 +58,11 @@ def notes(loaded: Loaded, registry: Registry) -> tuple[Problem, ...]:
                 origin = origins.at("experts", key, name)
                 message = f"{name} has no effect"
                 found.append(Problem(message=message, where=origin.source, line=origin.line, key=f"Expert {key!r}"))
-        if expert.provider_tools:
-            origin = origins.at("experts", key, "providerTools")
+        if expert.provider_tools or expert.provider_skills:
+            field = "providerTools" if expert.provider_tools else "providerSkills"
+            origin = origins.at("experts", key, field)
             for line in vendor_tools(expert, loaded, registry):
-                problem = Problem(
-                    message=line, where=origin.source, line=origin.line, key=f"Expert {key!r}.providerTools"
-                )
+                problem = Problem(message=line, where=origin.source, line=origin.line, key=f"Expert {key!r}.{field}")
                 found.append(problem)
     if loaded.project.perstack_api_base_url:
         origin = origins.at("perstackApiBaseUrl")
@@ -83,7 +79,8 @@ def vendor_tools(expert: ExpertConfig, loaded: Loaded, registry: Registry) -> li
     """A line for each of the Expert's tools that run at the model's vendor."""
     name = loaded.project.provider.provider_name if loaded.project.provider else DEFAULT_PROVIDER
     if name not in registry.providers:
-        return [f"providerTools has no effect while provider {name!r} is not installed"]
+        asked = expert.provider_tools or expert.provider_skills
+        return [f"providerTools has no effect while provider {name!r} is not installed"] if asked else []
     runtime = chosen_runtime(loaded, registry)
     return told(provider_tools(expert, loaded, provider=registry.provider(name), runtime=runtime))
 

@@ -32,7 +32,7 @@ def perstack_register_providers() -> list[ProviderSpec]:
             hosts=_hosts,
             models=MODELS,
             default_model=DEFAULT_MODEL,
-            provider_tools=frozenset({"webSearch", "webFetch", "codeExecution"}),
+            provider_tools=frozenset({"webSearch", "webFetch", "codeExecution", "providerSkills"}),
         )
     ]
 

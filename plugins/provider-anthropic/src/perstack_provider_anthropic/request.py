@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 from perstack.messages import (
@@ -42,6 +43,10 @@ VENDORS = {
     "codeExecution": ("code_execution_20250825", "code_execution"),
 }
 """Tools that run at the vendor: the name in a configuration, the type, and the name for the model."""
+SKILLS = "providerSkills"
+"""Skills that the vendor runs, among its tools in a request."""
+MARGIN = timedelta(minutes=1)
+"""A machine of the vendor's that ends so soon is not asked for again."""
 OPTIONS = {"maxUses": "max_uses", "allowedDomains": "allowed_domains", "blockedDomains": "blocked_domains"}
 CACHED: JsonObject = {"type": "ephemeral"}
 
@@ -56,6 +61,8 @@ def messages_body(request: GenerateRequest, models: Mapping[str, ModelInfo]) -> 
     limit = request.max_output_tokens or (known and known.max_output) or OUTPUT_TOKENS
     body: JsonObject = {"model": request.model, "max_tokens": limit, "cache_control": CACHED}
     tools = [*_vendors(request.provider_tools), *(_tool(tool) for tool in request.tools)]
+    if machine := container(request, now=datetime.now(UTC)):
+        body["container"] = machine
     if tools:
         tools[-1]["cache_control"] = CACHED
         body["tools"] = [*tools]
@@ -87,11 +94,49 @@ def _continues_unsigned(messages: Sequence[Message]) -> bool:
 
 def _vendors(wanted: Mapping[str, JsonObject]) -> Iterator[JsonObject]:
     """The tools that run at the vendor."""
+    if SKILLS in wanted:  # they are code that has to run somewhere
+        wanted = {**wanted, "codeExecution": wanted.get("codeExecution", {})}
     for name, options in wanted.items():
         if name in VENDORS:
             kind, called = VENDORS[name]
             limits = {OPTIONS[key]: value for key, value in options.items() if key in OPTIONS}
             yield {"type": kind, "name": called, **limits}
+
+
+def container(request: GenerateRequest, *, now: datetime) -> JsonObject:
+    """The vendor's machine that code runs on: the skills on it, and the one of the answer before while it is there."""
+    wanted = request.provider_tools
+    found: JsonObject = {}
+    if SKILLS in wanted:
+        found["skills"] = [*map(_skill, _objects(wanted[SKILLS].get("skills")))]
+    if SKILLS in wanted or "codeExecution" in wanted:
+        said = (part for message in reversed(request.messages) for part in reversed(message.contents))
+        machine = next((p.block for p in said if isinstance(p, VendorPart) and p.block.get("type") == CONTAINER), {})
+        if _is_there(str(machine.get("expires", "")), now):
+            found["id"] = machine["id"]
+    return found
+
+
+def _is_there(expires: str, now: datetime) -> bool:
+    try:
+        return datetime.fromisoformat(expires) > now + MARGIN
+    except (ValueError, TypeError):
+        return False
+
+
+def _skill(skill: JsonObject) -> JsonObject:
+    if skill.get("type") == "builtin":
+        return {"type": "anthropic", "skill_id": skill.get("skillId"), "version": "latest"}
+    definition = msgspec.json.decode(str(skill.get("definition")), type=dict[str, object])
+    return {
+        "type": "custom",
+        "skill_id": str(definition["skill_id"]),
+        "version": str(definition.get("version", "latest")),
+    }
+
+
+def _objects(value: JsonValue) -> list[JsonObject]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def _tool(tool: ToolDefinition) -> JsonObject:

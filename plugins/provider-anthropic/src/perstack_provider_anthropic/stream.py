@@ -52,6 +52,7 @@ class _Block(msgspec.Struct, frozen=True):
 
 class _Container(msgspec.Struct, frozen=True):
     id: str
+    expires_at: str = ""
 
 
 class _Delta(msgspec.Struct, frozen=True):
@@ -107,7 +108,7 @@ class MessagesAnswer:
         self._open: dict[int | None, _Open] = {}
         self._calls = ToolCalls()
         self._stop: str | None = None
-        self._container: str | None = None
+        self._container: _Container | None = None
         self._counts: dict[str, int] = {}
 
     def is_end(self, event: Event) -> bool:
@@ -134,7 +135,7 @@ class MessagesAnswer:
             yield from self._finish(told.index)
         elif told.type == "message_delta" and told.delta is not None:
             self._stop = told.delta.stop_reason or self._stop
-            self._container = told.delta.container.id if told.delta.container else self._container
+            self._container = told.delta.container or self._container
 
     def end(self) -> Iterator[StreamPart]:
         """The finish.
@@ -145,7 +146,8 @@ class MessagesAnswer:
         if self._stop is None or self._open:
             raise cut_off(self._provider)
         if self._container is not None:
-            yield VendorPart(vendor=VENDOR, block={"type": CONTAINER, "id": self._container})
+            machine: JsonObject = {"id": self._container.id, "expires": self._container.expires_at}
+            yield VendorPart(vendor=VENDOR, block={"type": CONTAINER, **machine})
         yield finished(FINISH.get(self._stop, "other"), self._stop, self._usage())
 
     def _begin(self, index: int | None, raw: msgspec.Raw) -> Iterator[StreamPart]:

@@ -23,6 +23,7 @@ class Profile:
         call_ids: Whether function calls have ids.
         project_variables: Variables of the project and the location, where they are part of the address.
         provider_tools: Tools that run at the vendor.
+        shows_own_tools: Whether the server tells what they did, if it is asked to.
         credentials_variable: Variable of the credentials' file.
     """
 
@@ -36,6 +37,7 @@ class Profile:
     project_variables: tuple[str, ...] = ()
     credentials_variable: str = ""
     provider_tools: frozenset[str] = frozenset()
+    shows_own_tools: bool = False
 
 
 GEMINI = Profile(
@@ -46,7 +48,8 @@ GEMINI = Profile(
     hosts=("generativelanguage.googleapis.com",),
     key="GOOGLE_GENERATIVE_AI_API_KEY",
     call_ids=True,
-    provider_tools=frozenset({"googleSearch", "codeExecution", "urlContext", "googleMaps"}),
+    provider_tools=frozenset({"googleSearch", "codeExecution", "urlContext", "googleMaps", "fileSearch"}),
+    shows_own_tools=True,
 )
 VERTEX = Profile(
     name="google-vertex",

@@ -44,7 +44,7 @@ class GoogleProvider:
             from perstack_provider_google.credentials import bearer
 
             authorise = bearer(context.env.get(profile.credentials_variable), context.network)
-        self._name = profile.name
+        self._profile = profile
         self._encodings = Encodings(partial(message_contents, ids=profile.call_ids))
         self._client = ModelClient(
             provider=profile.name,
@@ -58,9 +58,10 @@ class GoogleProvider:
 
     def generate(self, request: GenerateRequest) -> AsyncGenerator[StreamPart, None]:
         """The answer's parts; see `perstack.protocols.Provider`."""
-        body = {**generate_body(request, MODELS), "contents": self._encodings.all(request.messages, request.info)}
+        head = generate_body(request, MODELS, shows_own_tools=self._profile.shows_own_tools)
+        body = {**head, "contents": self._encodings.all(request.messages, request.info)}
         path = f"/models/{quote(request.model, safe='')}:streamGenerateContent?alt=sse"
-        return self._client.answer(path, body, timeout=request.timeout, answer=GenerateAnswer(self._name))
+        return self._client.answer(path, body, timeout=request.timeout, answer=GenerateAnswer(self._profile.name))
 
     async def aclose(self) -> None:
         """Close every connection."""

@@ -28,18 +28,25 @@ VENDOR = "google"
 """Whose parts of tools that run at the vendor these are."""
 UNSIGNED = "skip_thought_signature_validator"
 """What the vendor takes in place of a signature for a call that another model made."""
-VENDORS = frozenset({"googleSearch", "codeExecution", "urlContext", "googleMaps", "enterpriseWebSearch"})
+VENDORS = frozenset({"googleSearch", "codeExecution", "urlContext", "googleMaps", "enterpriseWebSearch", "fileSearch"})
 """Tools that run at the vendor, by the names that the format has for them too."""
 INLINE = ("image/", "audio/", "video/", "text/")
 
 
-def generate_body(request: GenerateRequest, models: Mapping[str, ModelInfo]) -> JsonObject:
-    """The request's body without its contents, which come last."""
+def generate_body(
+    request: GenerateRequest, models: Mapping[str, ModelInfo], *, shows_own_tools: bool = False
+) -> JsonObject:
+    """The request's body without its contents, which come last.
+
+    `shows_own_tools` says that the server tells what its own tools did; it takes ours beside them only then.
+    """
     body: JsonObject = {}
     system = "\n".join(text_of(m.contents) for m in request.messages if isinstance(m, InstructionMessage))
     if system.strip():
         body["systemInstruction"] = {"parts": [{"text": system}]}
-    tools: list[JsonValue] = [{name: {}} for name in request.provider_tools if name in VENDORS]
+    tools: list[JsonValue] = [*_vendors(request.provider_tools)]
+    if tools and request.tools and shows_own_tools:
+        body["toolConfig"] = {"includeServerSideToolInvocations": True}
     if request.tools:
         tools.append({"functionDeclarations": [_tool(tool) for tool in request.tools]})
     if tools:
@@ -51,6 +58,16 @@ def generate_body(request: GenerateRequest, models: Mapping[str, ModelInfo]) -> 
     if thinking:
         config["thinkingConfig"] = thinking
     return {**body, "generationConfig": config} if config else body
+
+
+def _vendors(wanted: Mapping[str, JsonObject]) -> Iterator[JsonObject]:
+    """The tools that run at the vendor. A search of files without a store to search is left out."""
+    for name, options in wanted.items():
+        if name == "fileSearch":
+            if stores := options.get("vectorStoreIds"):
+                yield {name: {"fileSearchStoreNames": stores}}
+        elif name in VENDORS:
+            yield {name: {}}
 
 
 def _thinking(tokens: int, known: ModelInfo | None) -> JsonObject:

@@ -33,6 +33,8 @@ class _Part(msgspec.Struct, frozen=True, rename="camel"):
     function_call: _FunctionCall | None = None
     executable_code: JsonObject | None = None
     code_execution_result: JsonObject | None = None
+    tool_call: JsonObject | None = None
+    tool_response: JsonObject | None = None
 
 
 class _Content(msgspec.Struct, frozen=True):
@@ -158,14 +160,16 @@ class GenerateAnswer:
 
 def _own(part: _Part) -> JsonObject | None:
     """The part as it came, where it is what the vendor's own tool did, or a signature that stands alone."""
-    block: JsonObject = {}
-    if part.executable_code is not None:
-        block["executableCode"] = part.executable_code
-    elif part.code_execution_result is not None:
-        block["codeExecutionResult"] = part.code_execution_result
-    elif part.text == "" and part.thought_signature:
+    own = {
+        "executableCode": part.executable_code,
+        "codeExecutionResult": part.code_execution_result,
+        "toolCall": part.tool_call,
+        "toolResponse": part.tool_response,
+    }
+    block: JsonObject = {name: value for name, value in own.items() if value is not None}
+    if part.text == "" and part.thought_signature:
         block["text"] = ""
-    else:
+    if not block:
         return None
     return {**block, "thoughtSignature": part.thought_signature} if part.thought_signature else block
 
