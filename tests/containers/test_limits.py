@@ -97,7 +97,7 @@ result = {"children": len(children), "errno": error}
 EAGAIN = 11
 
 
-def test_L4_AX7_a_fork_bomb_stops_at_the_limit_and_a_neighbour_still_answers(hostile) -> None:
+def test_L4_L5_AX7_a_fork_bomb_stops_at_the_limit_and_a_neighbour_still_answers(hostile) -> None:
     hostile.write(hostile.skill(extra="limits = { pids = 64 }"), hostile.skill("second", pick=["identity"]))
     result = hostile.run(python(FORKS), Call("identity", {}))
     assert result.exit_code == 0, result.stderr

@@ -94,7 +94,7 @@ def test_AC1_what_ends_a_line_or_cannot_be_seen_is_refused_in_every_string(path)
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: ".".join(map(str, path)))
-def test_AC1_AC5_what_is_special_elsewhere_is_refused_where_a_text_has_a_grammar(path) -> None:
+def test_AC1_AC5_AC7_what_is_special_elsewhere_is_refused_where_a_text_has_a_grammar(path) -> None:
     if field(path) in FREE:
         return
     taken = [suffix for suffix in META if not refuses(changed(path, f"{suffix}x"))]

@@ -152,7 +152,7 @@ async def test_AN15_a_message_endpoint_on_another_host_is_refused() -> None:
         assert elsewhere.received == []
 
 
-async def test_AN15_a_server_without_tls_is_not_spoken_to() -> None:
+async def test_AN15_Q15_a_server_without_tls_is_not_spoken_to() -> None:
     server, told = HttpServer(), Told()
     with https(server.app(), tls=False) as port:
         for url in (f"http://{HOST}:{port}/mcp", f"https://{HOST}:{port}/mcp"):

@@ -23,7 +23,7 @@ def test_W_32_a_job_stops_when_its_tokens_are_used_up(project: Project) -> None:
     assert result.values("stopRunByBudget", "budget") == ("tokens",)
 
 
-def test_a_job_stops_when_its_time_is_up_whatever_it_does(project: Project) -> None:
+def test_AX9_a_job_stops_when_its_time_is_up_whatever_it_does(project: Project) -> None:
     gate = Gate()
     with ModelServer([Turn(text="late", fault=Stall(gate=gate))]) as server:
         started = time.monotonic()

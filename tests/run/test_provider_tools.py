@@ -44,7 +44,7 @@ def decided(project: Project, *, claims: frozenset[str], user: str = "") -> Prov
     return provider_tools(loaded.project.experts["demo"], loaded, provider=provider, runtime=runtime)
 
 
-def test_W_09_where_the_network_is_guarded_only_the_user_opens_the_way_around_it(project: Project) -> None:
+def test_W_09_AN11_where_the_network_is_guarded_only_the_user_opens_the_way_around_it(project: Project) -> None:
     project.write(EXPERT)
     guarded = frozenset({"network", "env"})
     closed = decided(project, claims=guarded)
@@ -97,7 +97,9 @@ def test_W_09_what_is_on_reaches_the_vendor_and_the_person_is_told(project: Proj
     assert ("container" in server.requests[0].body) is (provider == "anthropic")
 
 
-def test_explain_shows_where_the_model_is_asked_and_which_of_its_tools_are_on(project: Project, tmp_path: Path) -> None:
+def test_N3_explain_shows_where_the_model_is_asked_and_which_of_its_tools_are_on(
+    project: Project, tmp_path: Path
+) -> None:
     project.write(EXPERT, provider='model = "m"\n[provider]\nproviderName = "anthropic"\n')
     shown = project.perstack("explain", "demo", env={"ANTHROPIC_BASE_URL": "https://models.example.com"})
     assert shown.exit_code == 0

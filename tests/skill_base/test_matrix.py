@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from types import SimpleNamespace
 
-from requirement_matrix import EXPECTED, Matrix, rows_of, table
+from requirement_matrix import Matrix, problems, table
+from requirements import at_least, ids_of, requirements
 
 
 def report(nodeid, outcome, when="call"):
@@ -13,8 +14,9 @@ def report(nodeid, outcome, when="call"):
 
 
 def test_rows_are_read_from_names_and_nothing_else_is():
-    assert rows_of("t/test_x.py::test_O1_O3_AF1_W_19_no_tool_follows[local-O9]") == ["O1", "O3", "AF1", "W-19"]
-    assert rows_of("t/test_AX1.py::test_an_H264_or_O_file_and_UTF8_are_no_rows") == []
+    assert ids_of("t/test_x.py::test_O1_O3_AF1_W_19_no_tool_follows[local-O9]") == ["O1", "O3", "AF1", "W-19"]
+    assert ids_of("t/test_x.py::test_N8_to_N10_and_AN5_are_special@docker") == ["N8", "N9", "N10", "AN5"]
+    assert ids_of("t/test_AX1.py::test_an_H264_or_O_file_and_UTF8_are_no_rows") == []
 
 
 def test_each_outcome_is_in_the_table_and_missing_rows_are_named(tmp_path):
@@ -23,14 +25,25 @@ def test_each_outcome_is_in_the_table_and_missing_rows_are_named(tmp_path):
     matrix.pytest_runtest_logreport(report("a.py::test_O1_holds[docker]", "skipped", "setup"))
     matrix.pytest_runtest_logreport(report("a.py::test_AX10_ends", "failed"))
     matrix.pytest_runtest_logreport(report("a.py::test_plain", "passed"))
-    matrix.pytest_sessionfinish()
+    session = SimpleNamespace(exitstatus=0)
+    matrix.pytest_sessionfinish(session)
     data = json.loads((tmp_path / "requirement-matrix.json").read_text())
     page = (tmp_path / "requirement-matrix.md").read_text()
     assert "| O1 | `a.py::test_O1_holds` | skipped (docker), passed (process) |" in page
     assert "| AX10 | `a.py::test_AX10_ends` | failed |" in page
     assert "AX10" in data["missing"]
     assert "O1" not in data["missing"]
-    assert set(data["missing"]) < {row for rows in EXPECTED.values() for row in rows}
+    assert set(data["missing"]) < {one.id for one in requirements()}
+    assert session.exitstatus == 1, "a whole run that shows next to nothing fails"
+
+
+def test_a_run_that_shows_everything_has_no_problem_and_one_row_less_is_one():
+    needed = [one.id for one in requirements() if not one.reason]
+    whole = {each: {"t.py::test": "passed"} for each in needed}
+    assert [text for text in problems(whole) if "no reason" in text] == []
+    assert any(f"nothing shows {needed[0]}," in text for text in problems({**whole, needed[0]: {"t": "failed"}}))
+    shown = problems({})
+    assert any(f"and {at_least()['rows']} have to be" in text for text in shown)
 
 
 def test_rows_stand_in_their_natural_order():

@@ -1,71 +1,90 @@
-"""The table row → test → result, written by each run of the tests that has such tests.
+"""The table requirement → test → result, written by each run of the tests that has such tests.
 
-A row of the requirement (`O1`), an attack (`AX3`) or a defect of the original (`W_19`) is covered by the tests that
-have its id in their name. The table goes to `build/requirement-matrix.md`, and as data beside it; rows in `EXPECTED`
-that no test has shown are listed as missing. A run of some tests writes `requirement-matrix-part`, and hides nothing.
+A test covers the rows and attacks that have their id in its name, and defects of the original (`W_19`). The table goes
+to `build/requirement-matrix.md`, and as data beside it. A whole run fails when something has neither a test that passed
+nor a written reason, or when fewer are shown than `requirements.toml` says. A run of some tests writes
+`requirement-matrix-part`, and hides nothing.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
 from pathlib import Path
 
 import mutations
 import pytest
+from requirements import at_least, ids_of, requirements
 
-ROW = re.compile(r"(?:^|_)((?:[TNVXORQZ]|A[SNFXMCOH])\d{1,2}|W_\d\d)(?=_|$)")
 FOLDER = Path(__file__).resolve().parents[2] / "build"
 
-#: Rows by the part of the project that has to show them; each part adds its own.
-EXPECTED = {
-    "base skill and exec": [
-        *("O1", "O2", "O3", "O4", "O5", "O6", "X1", "X2", "X3", "X4", "X5", "V2", "V3", "V4"),
-        *("AF1", "AF2", "AF3", "AF4", "AF5", "AF6", "AF7", "AF8", "AF13", "AF14"),
-        *("AX1", "AX2", "AX3", "AX4", "AX5", "AX10", "AX12"),
-    ],
-}
-
-
-def rows_of(test: str) -> list[str]:
-    """The rows in a test's node id, in order."""
-    name = test.rpartition("::")[2].partition("[")[0]
-    return [row.replace("_", "-") for row in ROW.findall(name)]
+Rows = dict[str, dict[str, str]]
+"""Outcome by test, by id."""
 
 
 class Matrix:
     """Collects outcomes where all of them arrive: in the only process, or in the one that divides the work."""
 
     def __init__(self, *, whole: bool, folder: Path = FOLDER) -> None:
-        self._name = "requirement-matrix" if whole else "requirement-matrix-part"
+        self._whole = whole
         self._folder = folder
         self._outcomes: dict[str, str] = {}
+        self._problems: list[str] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keeps the worst of a test's stages."""
-        if rows_of(report.nodeid) and (report.when == "call" or report.outcome != "passed"):
+        if ids_of(report.nodeid) and (report.when == "call" or report.outcome != "passed"):
             self._outcomes[report.nodeid] = report.outcome
 
-    def pytest_sessionfinish(self) -> None:
-        """Writes the table."""
-        rows: dict[str, dict[str, str]] = {}
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Writes the table; a whole run that shows too little fails."""
+        rows: Rows = {}
         for test, outcome in sorted(self._outcomes.items()):
-            for row in rows_of(test):
+            for row in ids_of(test):
                 rows.setdefault(row, {})[test] = outcome
-        if rows:
-            self._folder.mkdir(exist_ok=True)
-            data = {"rows": rows, "missing": missing(rows)}
-            (self._folder / f"{self._name}.json").write_text(json.dumps(data, indent=2) + "\n")
-            (self._folder / f"{self._name}.md").write_text(table(rows))
+        if not rows:
+            return
+        self._folder.mkdir(exist_ok=True)
+        name = "requirement-matrix" if self._whole else "requirement-matrix-part"
+        data = {"rows": rows, "missing": missing(rows), "shown": shown(rows)}
+        (self._folder / f"{name}.json").write_text(json.dumps(data, indent=2) + "\n")
+        (self._folder / f"{name}.md").write_text(table(rows))
+        if self._whole and session.exitstatus == pytest.ExitCode.OK:
+            self._problems = problems(rows)
+            if self._problems:
+                session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Says what a whole run does not show."""
+        for problem in self._problems:
+            terminalreporter.write_line(f"requirement matrix: {problem}", red=True)
 
 
-def missing(rows: dict[str, dict[str, str]]) -> list[str]:
-    """Expected rows that no test has shown."""
-    return [row for part in EXPECTED.values() for row in part if "passed" not in rows.get(row, {}).values()]
+def missing(rows: Rows) -> list[str]:
+    """What has neither a test that passed nor a written reason."""
+    return [one.id for one in requirements() if not one.reason and not _passed(rows, one.id)]
 
 
-def table(rows: dict[str, dict[str, str]]) -> str:
+def shown(rows: Rows) -> dict[str, int]:
+    """How many rows and attacks have a test that passed."""
+    passed = [one.attack for one in requirements() if _passed(rows, one.id)]
+    return {"rows": passed.count(False), "attacks": passed.count(True)}
+
+
+def problems(rows: Rows) -> list[str]:
+    """Why a whole run shows too little; empty where it does not."""
+    found = [f"nothing shows {each}, and no reason is written" for each in missing(rows)]
+    counts = shown(rows)
+    found += [
+        f"{counts[what]} {what} are shown, and {count} have to be"
+        for what, count in at_least().items()
+        if counts[what] < count
+    ]
+    return found
+
+
+def table(rows: Rows) -> str:
     """The rows as a page."""
     lines = [
         "# Requirement matrix",
@@ -81,9 +100,11 @@ def table(rows: dict[str, dict[str, str]]) -> str:
             name, _, case = test.partition("[")
             by_test.setdefault(name, []).append(f"{outcome} ({case.rstrip(']')})" if case else outcome)
         for name, outcomes in by_test.items():
-            shown = outcomes if len(outcomes) <= 4 else [_counted(outcomes)]
-            lines.append(f"| {row} | `{name}` | {', '.join(shown)} |")
-    lines += [f"| {row} | – | not shown by this run |" for row in missing(rows)]
+            told = outcomes if len(outcomes) <= 4 else [_counted(outcomes)]
+            lines.append(f"| {row} | `{name}` | {', '.join(told)} |")
+    reasons = {one.id: one.reason for one in requirements() if one.reason}
+    lines += [f"| {row} | - | {reason} |" for row, reason in reasons.items() if row not in rows]
+    lines += [f"| {row} | - | not shown by this run |" for row in missing(rows) if row not in rows]
     return "\n".join(lines) + "\n"
 
 
@@ -92,6 +113,10 @@ def register(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput") and not os.environ.get(mutations.VARIABLE):
         chosen = any(config.getoption(name) for name in ("file_or_dir", "keyword", "markexpr"))
         config.pluginmanager.register(Matrix(whole=not chosen), "requirement-matrix")
+
+
+def _passed(rows: Rows, ident: str) -> bool:
+    return "passed" in rows.get(ident, {}).values()
 
 
 def _counted(outcomes: list[str]) -> str:
