@@ -70,12 +70,23 @@ def _every(match: re.Match[str]) -> str:
     return "_" + "_".join(f"{letters}{number}" for number in range(first, last + 1))
 
 
-@dataclass(frozen=True, kw_only=True, order=True)
+STRONGEST_FIRST = ("containers", "runtime_docker", "runtime_podman", "run", "security", "runtime_local", "interop")
+"""Folders whose tests see the most of the whole; those of other folders follow, and documents' tests are last."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class NamedTest:
     """A test as its file has it."""
 
     path: str
     name: str
+
+    @property
+    def rank(self) -> tuple[int, str, str]:
+        """Its place among the tests of one id."""
+        folder = self.path.split("/")[1]
+        order = STRONGEST_FIRST.index(folder) if folder in STRONGEST_FIRST else len(STRONGEST_FIRST)
+        return order + (folder == "repo"), self.path, self.name
 
     @property
     def runtimes(self) -> str:
@@ -90,7 +101,7 @@ def covering() -> dict[str, list[NamedTest]]:
             test = NamedTest(path=path.relative_to(TESTS.parent).as_posix(), name=name)
             for each in ids_of(name):
                 found.setdefault(each, []).append(test)
-    return {ident: sorted(tests) for ident, tests in found.items()}
+    return {ident: sorted(tests, key=lambda test: test.rank) for ident, tests in found.items()}
 
 
 def _functions(module: ast.Module) -> Iterator[str]:
