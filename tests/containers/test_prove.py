@@ -9,6 +9,7 @@ from xml.etree import ElementTree as ET
 import fake_plugins
 import pytest
 import weak_runtime
+from egress_box import egress_box
 from perstack.skill_policy import CONTROLS
 from repository import ROOT
 
@@ -84,3 +85,24 @@ def test_each_control_that_is_off_is_found_and_no_other(hostile, tmp_path) -> No
     assert failed.pop("@perstack/base") == set()
     assert failed == {name: controls for name, (_, controls) in weak_runtime.WEAKNESSES.items()}
     assert report["seconds"] < SECONDS
+
+
+def test_N2_N7_AN5_a_skill_with_domains_is_proved_to_reach_no_other_host_by_what_the_gate_has_on_record(
+    tmp_path, name
+) -> None:
+    with egress_box(tmp_path, name) as box:
+        box.internet.site("api.example.com", "93.184.216.34")
+        domains = 'allowedDomains = ["api.example.com", "*.wide.example.com"]'
+        box.write(box.skill(extra=domains), box.skill("alone"))
+        done = prove(box, "--json")
+        assert done.exit_code == 0, done.stdout + done.stderr
+        (probe,) = [skill for skill in json.loads(done.stdout)["skills"] if skill["skill"] == "probe"]
+        attacks = {
+            (control["control"], one["attack"]): one["evidence"]
+            for control in probe["controls"]
+            for one in control["attacks"]
+        }
+        for control in ("network", "private-addresses"):
+            assert "on record" in attacks[control, "forwarder"]
+        assert box.internet.arrivals == []
+        assert box.internet.asked() == set(), "no name was asked for, not even the one that is allowed"

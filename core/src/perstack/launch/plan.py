@@ -79,7 +79,7 @@ def make_plan(request: RunRequest, loaded: Loaded, registry: Registry) -> RunPla
     for policy in decision.experts[request.expert].skills:
         env_values(policy, loaded.host_env)  # a missing value is said before there is a job
     secret_env = {name: context.env[name] for name in provider.secret_env if name in context.env}
-    egress = _egress(project)
+    egress = egress_settings(project)
     parent = Proxy(url=egress.parent_proxy).secrets if egress.parent_proxy else ()
     passwords = (*(network.proxy.secrets if network.proxy else ()), *parent)
     proxy = {f"proxy password {number}": one for number, one in enumerate(passwords)}
@@ -102,7 +102,8 @@ def make_plan(request: RunRequest, loaded: Loaded, registry: Registry) -> RunPla
     )
 
 
-def _egress(project: Project) -> EgressSettings:
+def egress_settings(project: Project) -> EgressSettings:
+    """The way out of this machine's network, as the user's own settings name it."""
     table = project.egress
     return EgressSettings(network=table.network, name_servers=table.name_servers, parent_proxy=table.parent_proxy or "")
 

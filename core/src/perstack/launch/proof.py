@@ -14,6 +14,7 @@ from perstack.errors import ControlsBroken
 from perstack.events import ProveBoundary
 from perstack.ids import new_id
 from perstack.journal.files import local_state_dir
+from perstack.launch.plan import egress_settings
 from perstack.policy.env import env_values
 from perstack.proving.prove import ProofContext, prove
 from perstack.sandbox.lease import check_works
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from perstack.policy.decide import Decision
     from perstack.protocols import Runtime
     from perstack.proving.findings import SkillProof
+    from perstack.skill_policy import SkillPolicy
     from perstack.specs import RuntimeSpec
 
 
@@ -65,13 +67,20 @@ async def prove_project(
         for key, expert in experts.items()
     }
 
-    def runtime(notify: Callable[[Event], None]) -> Runtime:
-        job = new_id()
-        return runtime_spec.factory(RuntimeContext(run_id=new_id(), job_id=job, state_dir=Path(place), notify=notify))
+    def runtime(policies: tuple[SkillPolicy, ...], notify: Callable[[Event], None]) -> Runtime:
+        made = RuntimeContext(
+            run_id=new_id(),
+            job_id=new_id(),
+            state_dir=Path(place),
+            notify=notify,
+            policies=policies,
+            egress=egress_settings(loaded.project),
+        )
+        return runtime_spec.factory(made)
 
     # What a sandbox changes in a copy of the workspace is thrown away with this directory.
     with tempfile.TemporaryDirectory(prefix="perstack-proof-") as place:
-        await check_works(runtime_spec.name, runtime(lambda _: None))
+        await check_works(runtime_spec.name, runtime((), lambda _: None))
         context = ProofContext(
             runtime=runtime,
             runtime_name=runtime_spec.name,
@@ -83,7 +92,7 @@ async def prove_project(
             brief=brief,
             progress=progress,
         )
-        return await prove(experts.values(), env=env, context=context)
+        return await prove(tuple(experts.values()), env=env, context=context)
 
 
 async def prove_run(plan: RunPlan, recorder: Recorder) -> None:

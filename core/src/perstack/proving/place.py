@@ -6,6 +6,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from perstack_proxy.envnames import SAFE_NAMES
+from perstack_proxy.variables import proxy_variables
 
 from perstack.proving.attacks import Attack, listed, number, texts
 
@@ -13,8 +14,10 @@ if TYPE_CHECKING:
     from perstack.messages import JsonObject
     from perstack.proving.attacks import Case, Judgement
 
-OWN_NAMES = frozenset({*SAFE_NAMES, "LC_CTYPE"})
-"""What a runtime sets itself, and what Python adds to a process without a locale."""
+PLACE_NAMES = frozenset({"PATH", "HOME", "SHELL", "TERM", "NODE_PATH", "LC_CTYPE"})
+"""What a runtime sets itself and Python adds; the values are the same on many machines."""
+WAY_OUT = frozenset(proxy_variables(""))
+"""What leads a skill with domains to its forwarder."""
 SHORTEST_VALUE = 8
 """Shorter values are the same on many machines."""
 CONTROL_FILES = ("perstack.toml", "perstack.lock", ".git/config")
@@ -30,11 +33,12 @@ def _judge_environment(case: Case, report: JsonObject) -> Judgement:
     if not isinstance(seen, dict):
         raise TypeError("variables")
     digests = {name: digest(case.host.mark, value) for name, value in case.values.items()}
-    foreign = sorted(set(seen) - set(digests) - OWN_NAMES)
+    own = {*SAFE_NAMES, *PLACE_NAMES, *(WAY_OUT if case.policy.egress else ())}
+    foreign = sorted(set(seen) - set(digests) - own)
     unlisted = {
         digest(case.host.mark, value): name
         for name, value in case.environ.items()
-        if name not in OWN_NAMES and len(value) >= SHORTEST_VALUE and value not in case.values.values()
+        if name not in PLACE_NAMES and len(value) >= SHORTEST_VALUE and value not in case.values.values()
     }
     shown = sorted({unlisted[str(value)] for value in seen.values() if str(value) in unlisted})
     absent = sorted(name for name, value in digests.items() if seen.get(name) != value)

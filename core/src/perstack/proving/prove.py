@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,7 +49,7 @@ class ProofContext:
     """What a proof works with.
 
     Attributes:
-        runtime: Makes the runtime, given where its events go.
+        runtime: Makes the runtime, given the policies that it may be asked to start and where its events go.
         claims: What the runtime claims.
         workspace: Host directory of the run, resolved.
         state_dir: The user's state directory, which no sandbox may see.
@@ -58,7 +58,7 @@ class ProofContext:
         progress: Told of each Expert that is about to be tried.
     """
 
-    runtime: Callable[[Callable[[Event], None]], Runtime]
+    runtime: Callable[[tuple[SkillPolicy, ...], Callable[[Event], None]], Runtime]
     runtime_name: str
     claims: frozenset[Control]
     registry: Transports
@@ -70,7 +70,7 @@ class ProofContext:
 
 
 async def prove(
-    experts: Iterable[ExpertPolicy], *, env: Mapping[str, Mapping[str, Mapping[str, str]]], context: ProofContext
+    experts: Collection[ExpertPolicy], *, env: Mapping[str, Mapping[str, Mapping[str, str]]], context: ProofContext
 ) -> tuple[SkillProof, ...]:
     """What holds for each skill of each Expert, in their order.
 
@@ -90,7 +90,22 @@ async def prove(
         if isinstance(event, ProxyAccess) and event.action == "blocked":
             blocked.add(event.domain)
 
-    runtime = context.runtime(notify)
+    command = _probe(own_files="filesystem" in context.claims)
+    probes = {
+        expert.key: tuple(
+            replace(policy, kind="mcpStdioSkill", argv=command, lazy=False) for policy in expert.skills if policy.argv
+        )
+        for expert in experts
+    }
+    lease = LeaseContext(
+        runtime=context.runtime(tuple(chain.from_iterable(probes.values())), notify),
+        runtime_name=context.runtime_name,
+        registry=context.registry,
+        workspace=context.workspace,
+        job_id="prove",
+        run_id="prove",
+        notify=notify,
+    )
     numbers = count(1)
     found: list[SkillProof] = []
     async with outside([Path(tempfile.gettempdir()), context.state_dir]) as host:
@@ -109,27 +124,12 @@ async def prove(
                 )
                 for policy in expert.skills
             ]
-            found += await _expert(cases, runtime, notify, context)
+            found += await _expert(cases, probes[expert.key], lease)
     return tuple(found)
 
 
-async def _expert(
-    cases: Sequence[Case], runtime: Runtime, notify: Callable[[Event], None], context: ProofContext
-) -> list[SkillProof]:
+async def _expert(cases: Sequence[Case], probes: Sequence[SkillPolicy], lease: LeaseContext) -> list[SkillProof]:
     """The proofs of one Expert's skills, in the order of `cases`."""
-    lease = LeaseContext(
-        runtime=runtime,
-        runtime_name=context.runtime_name,
-        registry=context.registry,
-        workspace=context.workspace,
-        job_id="prove",
-        run_id="prove",
-        notify=notify,
-    )
-    command = _probe(own_files="filesystem" in context.claims)
-    probes = [
-        replace(case.policy, kind="mcpStdioSkill", argv=command, lazy=False) for case in cases if case.policy.argv
-    ]
     env = {case.policy.skill: case.values for case in cases}
     proofs: dict[str, SkillProof] = {case.policy.skill: _without_sandbox(case.policy) for case in cases}
 
