@@ -24,6 +24,7 @@ from perstack.events import InitializeRuntime, PluginRef
 from perstack.ids import new_id
 from perstack.journal.files import local_state_dir
 from perstack.launch.asking_back import AskingBack
+from perstack.launch.host_gate import Gates, open_gate
 from perstack.launch.outbound import recording
 from perstack.launch.plan import RunPlan
 from perstack.launch.signals import ended_by_signals
@@ -75,14 +76,17 @@ async def run_job(plan: RunPlan, *, watchers: Sequence[Watcher], person: Person)
                 job_id=job_id, journal=writer, redactor=plan.redactor, watchers=(*watchers, *sinks), state=state
             )
             await stack.enter_async_context(ended_by_signals(lambda: hint))
-            run = await _run(plan, recorder, resumption, person)
+            gates = await stack.enter_async_context(open_gate(plan, recorder))
+            run = await _run(plan, recorder, resumption, person, gates)
     finally:
         writer.close()
     return Ended(job_id=job_id, run=run, head=writer.head)
 
 
-async def _run(plan: RunPlan, recorder: Recorder, resumption: Resumption | None, person: Person) -> RunState:
-    client = ModelClient(lambda: plan.provider.factory(_provider_context(plan, recorder)))
+async def _run(
+    plan: RunPlan, recorder: Recorder, resumption: Resumption | None, person: Person, gates: Gates
+) -> RunState:
+    client = ModelClient(lambda: plan.provider.factory(_provider_context(plan, recorder, gates)))
     runtime = plan.runtime.factory(
         RuntimeContext(
             run_id=new_id(),
@@ -100,7 +104,8 @@ async def _run(plan: RunPlan, recorder: Recorder, resumption: Resumption | None,
 
         await prove_run(plan, recorder)
     back = AskingBack(person.answer, redact=plan.redactor.text)
-    context = _context(plan, recorder, client, open_tools(plan, recorder, runtime, person.approve, back), person)
+    tools = open_tools(plan, recorder, runtime, person.approve, back, gates.skills)
+    context = _context(plan, recorder, client, tools, person)
     back.job = context
     try:
         async with anyio.create_task_group() as group:
@@ -113,9 +118,9 @@ async def _run(plan: RunPlan, recorder: Recorder, resumption: Resumption | None,
     return recorder.state.root_run
 
 
-def _provider_context(plan: RunPlan, recorder: Recorder) -> ProviderContext:
+def _provider_context(plan: RunPlan, recorder: Recorder, gates: Gates) -> ProviderContext:
     context = plan.provider_context
-    return replace(context, network=replace(context.network, access=recording(recorder)))
+    return replace(context, network=replace(context.network, gate=gates.model, access=recording(recorder)))
 
 
 async def _go(job: Job, plan: RunPlan, resumption: Resumption | None) -> None:

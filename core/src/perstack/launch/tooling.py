@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -52,7 +52,14 @@ class RunTools:
         return iter(self._box)
 
 
-def open_tools(plan: RunPlan, recorder: Recorder, runtime: Runtime, approver: Approver, back: AskingBack) -> OpenTools:
+def open_tools(
+    plan: RunPlan,
+    recorder: Recorder,
+    runtime: Runtime,
+    approver: Approver,
+    back: AskingBack,
+    gates: Mapping[str, str],
+) -> OpenTools:
     """How runs of this job get their tools."""
     limit = output_limit(smallest_window(plan.models), most=TEXT_CHARACTERS)
     outputs = Outputs(keep=recorder.journal.keep, kept=recorder.journal.kept, limit=limit)
@@ -70,6 +77,7 @@ def open_tools(plan: RunPlan, recorder: Recorder, runtime: Runtime, approver: Ap
             known=known_tools(local_state_dir(plan.request.state_dir)),
             elicit=back.elicit() if interactive else None,
             complete=back.complete(run_id, policy.key),
+            gates=gates,
         )
         env = {skill.skill: env_values(skill, plan.loaded.host_env) for skill in policy.skills}
         async with open_skills(policy.skills, env=env, context=lease) as skills:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Sequence
 
+from perstack.messages import JsonObject
 from perstack.skill_policy import SkillPolicy
 
 
@@ -22,6 +23,7 @@ def gate_policy(
     socket: Callable[[SkillPolicy], str],
     uids: Collection[int] = (),
     parent: str | None = None,
+    budgets: JsonObject | None = None,
 ) -> bytes:
     """The first line of the gate's control channel. A skill without domains has no socket, so it has no entry.
 
@@ -31,6 +33,7 @@ def gate_policy(
         uids: Users that may connect; empty means the gate's own.
         parent: URL of the proxy that leads out of this network, with its password. It resolves the names, so a runtime
             that sets it does not claim `private-addresses`.
+        budgets: Of each skill, in the control channel's form; None are the gate's own.
     """
     skills = [
         {
@@ -40,6 +43,7 @@ def gate_policy(
             "socket": socket(policy),
             "rules": [{"pattern": grant.pattern, "origin": str(grant.origin)} for grant in policy.egress],
             "uids": sorted(uids),
+            "budgets": budgets or {},
         }
         for policy in policies
         if policy.egress

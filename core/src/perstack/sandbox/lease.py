@@ -14,6 +14,7 @@ from perstack_proxy.sanitise import sanitise_line
 from perstack.background import background
 from perstack.errors import ControlsMissing, PerstackError, SandboxUnavailable, SkillError
 from perstack.protocols import ConnectRequest, SandboxRequest
+from perstack.sandbox.egress import identity
 from perstack.sandbox.known_tools import changed_tools
 from perstack.sandbox.lazy import LazySession
 from perstack.sandbox.report import SkillReport
@@ -52,6 +53,7 @@ class LeaseContext:
         known: Tools of skills that ran before; without it, lazy skills start at once.
         elicit: The way from servers to the person, or None where there is none.
         complete: The way from servers to the run's model, or None likewise.
+        gates: Sockets of the gate that connections to remote skills go through, by `identity`.
     """
 
     runtime: Runtime
@@ -64,6 +66,7 @@ class LeaseContext:
     known: KnownTools | None = None
     elicit: Elicit | None = None
     complete: Complete | None = None
+    gates: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -199,6 +202,7 @@ async def _open(
         notice=report.notice,
         env=opening.env,
         access=report.access,
+        gate=context.gates.get(identity(policy)),
         elicit=context.elicit,
         complete=context.complete,
     )

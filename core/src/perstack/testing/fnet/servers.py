@@ -37,6 +37,8 @@ class Arrival:
 
 
 Page = tuple[str, bytes]
+#: In place of a content type, with a status behind it: the body is where the page is instead.
+REDIRECT = "redirect "
 Site = Callable[[str], Page | None]
 
 
@@ -132,7 +134,10 @@ def _exchange(reader: BinaryIO, client: socket.socket, arrival: Arrival, site: S
         arrival.count += len(data)
         length -= len(data)
     kind, body = site(path) or ("", b"")
-    status = "200 OK" if kind else "404 Not Found"
+    if kind.startswith(REDIRECT):
+        status, kind = f"{kind.removeprefix(REDIRECT)} Elsewhere\r\nLocation: {body.decode()}", "text/plain"
+    else:
+        status = "200 OK" if kind else "404 Not Found"
     head = f"HTTP/1.1 {status}\r\nContent-Type: {kind or 'text/plain'}\r\nContent-Length: {len(body)}\r\n\r\n"
     client.sendall(head.encode() + (b"" if method == "HEAD" else body))
     return not close
