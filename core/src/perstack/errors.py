@@ -4,6 +4,7 @@
     ├── UserError                 1   the command line, a file or an installation has to change
     │   ├── UsageError            1
     │   ├── ConfigError           1   carries every problem of the configuration at once
+    │   ├── LockMismatch          7   a skill is not what perstack.lock says
     │   ├── PluginError           1
     │   │   ├── PluginMissing     1   names the package to install
     │   │   ├── PluginLoadError   1   keeps the cause
@@ -43,6 +44,7 @@ class ExitCode(IntEnum):
     INTERACTIVE = 4
     REFUSED = 5
     BROKEN = 6
+    CHANGED = 7
     INTERRUPTED = 130
     TERMINATED = 143
 
@@ -102,6 +104,21 @@ class ConfigError(UserError):
     def __init__(self, problems: Sequence[Problem], *, hint: str = "") -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems), hint=hint)
+
+
+class LockMismatch(UserError):
+    """A skill, or one of its packages, is not what ``perstack.lock`` says; nobody goes on before a person has looked.
+
+    Attributes:
+        differences: What is different, as safe lines.
+    """
+
+    exit_code = ExitCode.CHANGED
+
+    def __init__(self, what: str, differences: Sequence[str], *, hint: str = "") -> None:
+        self.differences = tuple(differences)
+        lines = "".join(f"\n  {line}" for line in self.differences)
+        super().__init__(f"{what} is not what perstack.lock says:{lines}", hint=hint)
 
 
 class PluginError(UserError):

@@ -139,6 +139,7 @@ class SkillPolicy:
         env: Variables that it sees, sorted by name; no others reach it.
         egress: Domains that it may reach; none when empty.
         mounts: Host paths that it sees.
+        packages: Its locked packages, read-only; None for a command that is there without any.
         limits: What it may use up.
         required: Controls without which the run refuses to start.
         origin: Where the skill is declared.
@@ -159,5 +160,6 @@ class SkillPolicy:
     env: tuple[EnvGrant, ...] = ()
     egress: tuple[EgressGrant, ...] = ()
     mounts: tuple[Mount, ...] = ()
+    packages: Mount | None = None
     limits: Limits = Limits()
     required: frozenset[Control] = frozenset()

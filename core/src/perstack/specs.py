@@ -71,6 +71,7 @@ class RuntimeSpec:
     Attributes:
         claims: Controls that it enforces where the host allows it; `Sandbox.enforced` says what holds in fact.
         aliases: Older names for it.
+        packages_at: Where its sandboxes see a host directory of locked packages; None where they take none.
     """
 
     name: str
@@ -78,6 +79,7 @@ class RuntimeSpec:
     factory: Callable[[RuntimeContext], Runtime]
     claims: frozenset[Control]
     aliases: tuple[str, ...] = ()
+    packages_at: Callable[[Path], str] | None = None
 
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]

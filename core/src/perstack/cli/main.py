@@ -24,6 +24,7 @@ class Command:
 
 COMMANDS = {
     "run": Command("perstack.cli.run", "Run an Expert until it has an answer"),
+    "install": Command("perstack.cli.install", "Fetch and lock what skills run, in perstack.lock"),
     "check": Command("perstack.cli.check", "Check a configuration without running it"),
     "explain": Command("perstack.cli.explain", "Show what each skill of an Expert may do, and why"),
     "prove": Command("perstack.cli.prove", "Try to break out of a project's own sandboxes"),

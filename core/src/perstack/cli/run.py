@@ -15,9 +15,11 @@ from perstack.skill_policy import CONTROLS, MOUNT_MODES
 
 if TYPE_CHECKING:
     from perstack.cli.output import RunOutput
+    from perstack.config.loading import Loaded
     from perstack.launch.plan import RunPlan
     from perstack.launch.request import RunRequest
     from perstack.messages import JsonValue
+    from perstack.plugins.registry import Registry
 
 TICK_SECONDS = 0.1
 """How often the live view moves on while nothing happens."""
@@ -25,7 +27,8 @@ TICK_SECONDS = 0.1
 EPILOG = """\
 exit codes:
   0 completed   1 usage or configuration   2 failed   3 stopped by a budget
-  4 waits for an interactive answer   5 refused by policy   6 a control does not hold   130, 143 ended by a signal
+  4 waits for an interactive answer   5 refused by policy   6 a control does not hold
+  7 not what is locked   130, 143 ended by a signal
 """
 
 
@@ -88,12 +91,11 @@ def run(args: argparse.Namespace) -> int:
     from perstack.cli.failures import warn
     from perstack.cli.project import open_overridden
     from perstack.launch.notices import notices
-    from perstack.launch.plan import make_plan
 
     set_not_dumpable()  # before a single secret is read
     request = _request(args)
     loaded, registry = open_overridden(args, _overrides(args))
-    plan = make_plan(request, loaded, registry)
+    plan = _planned(request, loaded, registry)
     warn(notices(plan))
     return _perform(plan, args)
 
@@ -151,6 +153,22 @@ def _overrides(args: argparse.Namespace) -> dict[str, JsonValue]:
         "timeout": args.timeout,
     }
     return {key: value for key, value in values.items() if value is not None}
+
+
+def _planned(request: RunRequest, loaded: Loaded, registry: Registry) -> RunPlan:
+    """The plan; what it lacks of locked packages is installed first if a person at the terminal wants that."""
+    from perstack.launch.plan import make_plan
+    from perstack.locking.holding import NotInstalled, NotLocked
+
+    try:
+        return make_plan(request, loaded, registry)
+    except (NotInstalled, NotLocked) as missing:
+        from perstack.cli.install import install, is_wanted
+
+        if not is_wanted(missing):
+            raise
+        install(loaded, registry, [request.expert], workspace=request.workspace)
+        return make_plan(request, loaded, registry)
 
 
 def _perform(plan: RunPlan, args: argparse.Namespace) -> int:

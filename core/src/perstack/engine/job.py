@@ -14,7 +14,7 @@ from perstack.engine.prompt import DelegateView, system_prompt
 from perstack.engine.run import Run
 from perstack.engine.run_log import RunLog
 from perstack.engine.state import RunState
-from perstack.errors import JournalError, PerstackError
+from perstack.errors import JournalError, LockMismatch, PerstackError
 from perstack.events import DelegatedBy
 from perstack.ids import new_id
 from perstack.messages import (
@@ -140,7 +140,7 @@ class Job:
                 ),
                 ancestors=line,
             )
-        except JournalError:
+        except (JournalError, LockMismatch):
             raise
         except PerstackError as error:
             return error_result(call, f"The delegate {key!r} could not start: {error}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from perstack.engine.models import Model
 from perstack.errors import ConfigError, Problem
 from perstack.launch.models import chosen_models
 from perstack.launch.request import RunRequest
+from perstack.locking.holding import Held, project_lock
 from perstack.paths import cache_dir
 from perstack.policy.decide import Decision, decide, secret_values
 from perstack.policy.env import env_values
@@ -38,6 +40,7 @@ class RunPlan:
     Attributes:
         models: The models to ask, first to last.
         provider_tools: The vendor's tools of each Expert, by key.
+        held: The lock that skills are held to.
         redactor: Knows the secrets of the run: the provider's and those that skills get.
     """
 
@@ -50,6 +53,7 @@ class RunPlan:
     models: tuple[Model, ...]
     provider_tools: Mapping[str, ProviderTools]
     decision: Decision
+    held: Held
     redactor: Redactor = field(repr=False)
     egress: EgressSettings
 
@@ -60,13 +64,14 @@ def make_plan(request: RunRequest, loaded: Loaded, registry: Registry) -> RunPla
     Raises:
         ConfigError: A value that the run needs is missing or does not fit.
         PluginError: The runtime or the provider is not installed.
-        PolicyError: What the configuration asks for is not allowed.
+        PolicyError: What the configuration asks for is not allowed, or is not locked and has to be.
+        LockMismatch: The configuration is not what was locked.
     """
     project = loaded.project
     runtime = registry.runtime(project.runtime or DEFAULT_RUNTIME)
     provider = registry.provider(project.provider.provider_name if project.provider else DEFAULT_PROVIDER)
     context = _provider_context(provider, loaded)
-    network = Network(proxy=_proxy(loaded.host_env.values), grants=_grants(provider, context, loaded))
+    network = Network(proxy=proxy_of_environment(loaded.host_env.values), grants=_grants(provider, context, loaded))
     context = replace(context, network=network)
     decision = decide(
         loaded,
@@ -76,6 +81,8 @@ def make_plan(request: RunRequest, loaded: Loaded, registry: Registry) -> RunPla
         workspace=request.workspace,
         extra_env=request.extra_env,
     )
+    held = project_lock(loaded, os.environ)
+    decision = held.decision(decision, runtime)
     for policy in decision.experts[request.expert].skills:
         env_values(policy, loaded.host_env)  # a missing value is said before there is a job
     secret_env = {name: context.env[name] for name in provider.secret_env if name in context.env}
@@ -97,6 +104,7 @@ def make_plan(request: RunRequest, loaded: Loaded, registry: Registry) -> RunPla
             for key, policy in decision.experts.items()
         },
         decision=decision,
+        held=held,
         redactor=Redactor(secrets, public=[str(request.workspace)]),
         egress=egress,
     )
@@ -138,7 +146,8 @@ def _grants(spec: ProviderSpec, context: ProviderContext, loaded: Loaded) -> tup
         return ()
 
 
-def _proxy(values: Mapping[str, str]) -> Proxy | None:
+def proxy_of_environment(values: Mapping[str, str]) -> Proxy | None:
+    """The proxy that the variables name for traffic of perstack's own, or None."""
     url = next((values[name] for name in PROXY_VARIABLES if values.get(name)), None)
     if url is None:
         return None

@@ -75,6 +75,7 @@ def open_tools(
             run_id=run_id,
             notify=recorder.notify,
             known=known_tools(local_state_dir(plan.request.state_dir)),
+            held=plan.held,
             elicit=back.elicit() if interactive else None,
             complete=back.complete(run_id, policy.key),
             gates=gates,

@@ -39,6 +39,8 @@ def as_text(decision: Decision) -> Iterator[str]:
 def _lines(policy: SkillPolicy) -> Iterator[tuple[str, str]]:
     if policy.argv:
         yield "command", shlex.join(policy.argv)
+    if policy.packages is not None:
+        yield "packages", f"{policy.packages.host} at {policy.packages.target} ro  [{policy.packages.origin}]"
     if policy.endpoint:
         yield "endpoint", policy.endpoint
     yield from _manners(policy)
@@ -95,6 +97,7 @@ def _skill(policy: SkillPolicy) -> JsonObject:
         "type": policy.kind,
         "origin": str(policy.origin),
         "argv": list(policy.argv),
+        "packages": _mount(policy.packages) if policy.packages is not None else None,
         "endpoint": policy.endpoint,
         "headers": {header.name: header.template for header in policy.headers},
         "timeout": policy.timeout,

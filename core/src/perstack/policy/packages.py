@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath, PureWindowsPath
 
@@ -71,6 +71,10 @@ LAUNCHERS: Mapping[str, tuple[Launcher, ...]] = {
 }
 
 
+YES = frozenset({"-y", "--yes", "-q", "--quiet"})
+"""Options that change nothing of what is fetched or run."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Package:
     """A package that a command line names.
@@ -91,31 +95,60 @@ def program(argv: Sequence[str]) -> str:
     return name.removesuffix(".exe").removesuffix(".cmd")
 
 
-def packages(argv: Sequence[str]) -> tuple[Package, ...] | None:
-    """The packages that this command line fetches; None when its program fetches none."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Launch:
+    """What a launcher's command line asks for.
+
+    Attributes:
+        specs: The packages as they are written, the one that is started among them.
+        command: The command of these packages that is started; empty for the package's own.
+        args: What that command is given.
+        options: Other options that it has, which change what would be fetched or run.
+    """
+
+    specs: tuple[str, ...]
+    command: str
+    args: tuple[str, ...]
+    options: tuple[str, ...]
+
+
+def launch(argv: Sequence[str]) -> tuple[Launcher, Launch] | None:
+    """The launcher and what it is asked for; None when the program fetches no packages."""
     for launcher in LAUNCHERS.get(program(argv), ()):
         if tuple(argv[1 : 1 + len(launcher.words)]) == launcher.words:
-            specs = dict.fromkeys(_specs(launcher, argv[1 + len(launcher.words) :]))
-            return tuple(_package(launcher, spec) for spec in specs)
+            return launcher, _launch(launcher, argv[1 + len(launcher.words) :])
     return None
 
 
-def _specs(launcher: Launcher, words: Sequence[str]) -> Iterator[str]:
+def packages(argv: Sequence[str]) -> tuple[Package, ...] | None:
+    """The packages that this command line fetches; None when its program fetches none."""
+    found = launch(argv)
+    return None if found is None else tuple(_package(found[0], spec) for spec in found[1].specs)
+
+
+def _launch(launcher: Launcher, words: Sequence[str]) -> Launch:
     named = False
-    rest = iter(words)
-    for word in rest:
+    specs: list[str] = []
+    options: list[str] = []
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
         option, equals, attached = word.partition("=")
         if word == "--":
             continue
         if not word.startswith("-"):
             if not named:
-                yield word
-            return
+                specs.append(word)
+            command = word if named else ""
+            return Launch(specs=tuple(dict.fromkeys(specs)), command=command, args=tuple(rest), options=tuple(options))
         if option in launcher.packages | launcher.extra | launcher.values:
-            value = attached if equals else next(rest, "")
+            value = attached if equals else rest.pop(0) if rest else ""
             if option not in launcher.values:
-                yield value
+                specs.append(value)
             named = named or option in launcher.packages
+        if option not in launcher.packages | launcher.extra | YES:
+            options.append(option)
+    return Launch(specs=tuple(dict.fromkeys(specs)), command="", args=(), options=tuple(options))
 
 
 def _package(launcher: Launcher, spec: str) -> Package:

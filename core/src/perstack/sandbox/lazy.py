@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from perstack.errors import PerstackError, ToolError
+from perstack.errors import LockMismatch, PerstackError, ToolError
 
 if TYPE_CHECKING:
     from perstack.messages import JsonObject
@@ -66,6 +66,8 @@ class LazySession:
                 self._starts += 1
                 try:
                     self._session = await self._start()
+                except LockMismatch:
+                    raise  # no other call goes to it either
                 except PerstackError as error:
                     raise ToolError(f"Skill {self._skill!r} could not be started: {error}") from None
             return self._session

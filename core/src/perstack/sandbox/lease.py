@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
     from anyio.streams.memory import MemoryObjectSendStream
 
+    from perstack.locking.holding import Held
     from perstack.protocols import Complete, Elicit, Runtime, Sandbox, SandboxProcess, SkillSession, SkillTool
     from perstack.sandbox.known_tools import KnownTools
     from perstack.skill_policy import SkillPolicy
@@ -51,6 +52,7 @@ class LeaseContext:
         workspace: Host directory of the run, resolved.
         notify: Told what becomes of the skills.
         known: Tools of skills that ran before; without it, lazy skills start at once.
+        held: The lock that skills are held to, or None where they are being locked.
         elicit: The way from servers to the person, or None where there is none.
         complete: The way from servers to the run's model, or None likewise.
         gates: Sockets of the gate that connections to remote skills go through, by `identity`.
@@ -64,6 +66,7 @@ class LeaseContext:
     run_id: str
     notify: Notify
     known: KnownTools | None = None
+    held: Held | None = None
     elicit: Elicit | None = None
     complete: Complete | None = None
     gates: Mapping[str, str] = field(default_factory=dict)
@@ -107,6 +110,7 @@ async def open_skills(
 
     Raises:
         ControlsMissing: A sandbox does not enforce what its policy requires.
+        LockMismatch: A skill is not what it was locked to.
         SandboxError: A sandbox could not be opened, or a command could not be started.
         SkillError: A server did not answer as it must.
     """
@@ -130,8 +134,11 @@ async def open_skills(
 
 
 def _known_tools(policy: SkillPolicy, context: LeaseContext) -> Sequence[SkillTool] | None:
-    """The tools of a lazy skill that ran before; None for a skill that has to be started to tell them."""
-    return context.known.of(policy) if policy.lazy and context.known is not None else None
+    """The tools of a lazy skill that is locked or ran before; None for a skill that has to be started to tell them."""
+    if not policy.lazy:
+        return None
+    locked = context.held.tools(policy) if context.held is not None else None
+    return locked if locked is not None else context.known.of(policy) if context.known is not None else None
 
 
 def _not_started(
@@ -185,6 +192,8 @@ async def _open(
     report.starting()
     sandbox: Sandbox | None = None
     process: SandboxProcess | None = None
+    if context.held is not None:
+        await context.held.check_packages(policy)
     if policy.argv:
         request = SandboxRequest(policy=policy, env=opening.env, workspace=context.workspace)
         sandbox = await stack.enter_async_context(context.runtime.open(request))
@@ -211,6 +220,8 @@ async def _open(
     except SkillError as error:
         raise await _explained(error, process, report) from error
     report.connected(session, sandbox)
+    if context.held is not None:
+        context.held.check_tools(policy, session.tools)
     if context.known is not None:
         if changes := changed_tools(context.known.of(policy), session.tools):
             report.notice(sanitise_line(f"its tools are not those of the last run: {', '.join(changes)}"))

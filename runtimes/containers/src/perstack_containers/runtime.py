@@ -32,7 +32,7 @@ from perstack_containers.labels import EXPERT, OWNER, RUN, SKILL, is_left_over, 
 from perstack_containers.place import Place, Service, running_service
 from perstack_containers.process import ContainerProcess
 from perstack_containers.report import Report, Stage
-from perstack_containers.spec import WORKSPACE, ContainerSpec, create_body, skill_env
+from perstack_containers.spec import WORKSPACE, ContainerSpec, create_body, packages_bind, skill_env
 from perstack_containers.streams import Streams
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ class ContainerRuntime:
             uid=view.uid,
             gid=view.gid,
             labels={**self._labels, EXPERT: policy.expert, SKILL: policy.skill},
-            binds=view.binds,
+            binds=(*view.binds, *packages_bind(policy)),
             volumes=() if way is None else (way.volume,),
             limits=policy.limits,
             seccomp=(profile.read_text(encoding="utf-8"), str(profile)),

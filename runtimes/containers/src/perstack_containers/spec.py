@@ -14,13 +14,15 @@ from perstack_proxy.variables import proxy_variables
 
 if TYPE_CHECKING:
     from perstack.messages import JsonObject, JsonValue
-    from perstack.skill_policy import Limits
+    from perstack.skill_policy import Limits, SkillPolicy
 
     from perstack_containers.engine import Dialect
 
 HOSTNAME = "sandbox"
 HOME = "/home/perstack"
 WORKSPACE = "/workspace"
+PACKAGES = "/opt/packages"
+"""Where a skill sees its locked packages."""
 EXECUTABLE_PLACE = "/scratch"
 """The one writable place outside the workspace whose files can be run, for package runners that unpack programs."""
 PID1 = ("python3", "-I", "-S", "/opt/perstack/pid1.py")
@@ -186,6 +188,12 @@ def _volume(volume: Volume) -> JsonValue:
         "ReadOnly": volume.read_only,
         "VolumeOptions": {"NoCopy": True},
     }
+
+
+def packages_bind(policy: SkillPolicy) -> tuple[Bind, ...]:
+    """The skill's locked packages, which it can read and run, and nobody in the sandbox can change."""
+    mount = policy.packages
+    return () if mount is None else (Bind(source=str(mount.host), target=mount.target, read_only=True),)
 
 
 def skill_env(granted: Mapping[str, str], *, proxy: Mapping[str, str] | None = None) -> dict[str, str]:

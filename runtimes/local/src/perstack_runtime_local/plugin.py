@@ -24,6 +24,7 @@ def perstack_register_runtimes() -> Iterable[RuntimeSpec]:
             factory=_make,
             claims=frozenset({"env"}),
             aliases=("perstack",),
+            packages_at=str,
         )
     ]
 

@@ -10,6 +10,7 @@ from perstack.specs import DoctorCheck, RuntimeSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from perstack.protocols import Runtime
     from perstack.specs import HealthReport, RuntimeContext
@@ -38,7 +39,14 @@ def _spec() -> RuntimeSpec:
         summary="Each skill runs in a hardened container of its own, without a network device; root is not needed.",
         factory=_make,
         claims=CLAIMS,
+        packages_at=_packages_at,
     )
+
+
+def _packages_at(_directory: Path) -> str:
+    from perstack_containers.spec import PACKAGES
+
+    return PACKAGES
 
 
 def _make(context: RuntimeContext) -> Runtime:

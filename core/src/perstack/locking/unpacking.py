@@ -1,0 +1,145 @@
+"""Archives of packages, unpacked on the trusted side: plain files below one directory, and nothing else.
+
+No link, no device, no mode but "a program or not", no path that leaves the directory, and a bound on what comes out.
+The bytes were compared with the lock before; that says that they are what was locked, and nothing of their manners.
+"""
+
+from __future__ import annotations
+
+import configparser
+import io
+import re
+import stat
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from perstack_proxy.limits import MIB
+
+from perstack.errors import SkillError
+
+FILES = 200_000
+BYTES = 2048 * MIB
+"""Of one package, unpacked."""
+PATH_CHARACTERS = 1024
+SEGMENT_BYTES = 255
+_MODULE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*", re.ASCII)
+_COMMAND = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+LAUNCHER = """\
+import os
+import site
+import sys
+
+packages = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "site")
+sys.path.insert(0, packages)
+site.addsitedir(packages)
+from {module} import {first}
+
+sys.exit({function}())
+"""
+
+
+class Unpacked:
+    """Counts what one archive puts below a directory."""
+
+    def __init__(self, package: str, root: Path) -> None:
+        self._package = package
+        self._root = root
+        self._files = 0
+        self._bytes = 0
+
+    def put(self, name: str, data: bytes, *, program: bool) -> None:
+        """Write one file; an archive that has it twice is refused.
+
+        Raises:
+            SkillError: Its name or its size is not allowed.
+        """
+        self._files += 1
+        self._bytes += len(data)
+        if self._files > FILES or self._bytes > BYTES:
+            raise SkillError(f"Package {self._package!r} holds more than a package may.")
+        target = self._root.joinpath(*self._segments(name))
+        target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        try:
+            with target.open("xb") as file:
+                file.write(data)
+        except OSError as error:
+            raise SkillError(f"Package {self._package!r} cannot be unpacked at {name!r}: {error.strerror}.") from None
+        target.chmod(0o755 if program else 0o644)
+
+    def _segments(self, name: str) -> list[str]:
+        segments = [segment for segment in name.split("/") if segment not in {"", "."}]
+        bad = name.startswith("/") or "\\" in name or "\0" in name or ".." in segments or not segments
+        if bad or len(name) > PATH_CHARACTERS or any(len(one.encode()) > SEGMENT_BYTES for one in segments):
+            raise SkillError(f"Package {self._package!r} has a file with a name that is not allowed: {name[:200]!r}.")
+        return segments
+
+
+def unpack_npm(package: str, archive: bytes, root: Path) -> None:
+    """The package's files are below `root`: without the archive's outermost folder, as npm does it.
+
+    Raises:
+        SkillError: The archive is not what an npm package is.
+    """
+    target = Unpacked(package, root)
+    try:
+        with tarfile.open(fileobj=io.BytesIO(archive), mode="r|gz") as tar:
+            for count, member in enumerate(tar):
+                if count > FILES or member.size > BYTES:
+                    raise SkillError(f"Package {package!r} holds more than a package may.")
+                inner = member.name.lstrip("./").partition("/")[2]
+                content = tar.extractfile(member) if member.isreg() and inner else None
+                if content is not None:
+                    target.put(inner, content.read(), program=bool(member.mode & 0o111))
+    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+        raise SkillError(f"The archive of package {package!r} cannot be read: {error}.") from None
+
+
+def unpack_wheel(package: str, archive: bytes, root: Path) -> None:
+    """The wheel's modules are in ``site`` below `root`, and its commands in ``bin``.
+
+    Raises:
+        SkillError: The archive is no wheel.
+    """
+    target = Unpacked(package, root)
+    try:
+        with zipfile.ZipFile(io.BytesIO(archive)) as wheel:
+            for info in wheel.infolist():
+                if info.is_dir() or info.file_size > BYTES or stat.S_ISLNK(info.external_attr >> 16):
+                    continue
+                place = _place(info.filename)
+                if place is not None:
+                    target.put(place, wheel.read(info), program=bool(info.external_attr >> 16 & 0o111))
+            for name, text in _launchers(wheel):
+                target.put(f"bin/{name}", text.encode(), program=True)
+    except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError, RuntimeError) as error:
+        raise SkillError(f"The wheel of package {package!r} cannot be read: {error}.") from None
+
+
+def _place(name: str) -> str | None:
+    """Where a file of a wheel goes; None for what only an installation into a system would need."""
+    head, _, rest = name.partition("/")
+    if not head.endswith(".data"):
+        return f"site/{name}"
+    kind, _, inner = rest.partition("/")
+    return {"purelib": f"site/{inner}", "platlib": f"site/{inner}"}.get(kind) if inner else None
+
+
+def _launchers(wheel: zipfile.ZipFile) -> Iterator[tuple[str, str]]:
+    """The commands that the wheel's entry points are, as programs."""
+    for name in wheel.namelist():
+        if not re.fullmatch(r"[^/]+\.dist-info/entry_points\.txt", name):
+            continue
+        parser = configparser.RawConfigParser(delimiters=("=",), strict=False)
+        parser.optionxform = str  # type: ignore[assignment,method-assign]  # names keep their case
+        try:
+            parser.read_string(wheel.read(name).decode("utf-8", "replace"))
+        except configparser.Error:
+            continue
+        for command, entry in parser.items("console_scripts") if parser.has_section("console_scripts") else []:
+            module, _, function = entry.partition("[")[0].strip().partition(":")
+            if _COMMAND.fullmatch(command) and _MODULE.fullmatch(module) and _MODULE.fullmatch(function):
+                first = function.partition(".")[0]
+                yield command, LAUNCHER.format(module=module, first=first, function=function)
