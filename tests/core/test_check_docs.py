@@ -24,7 +24,7 @@ def test_the_examples_are_sound(tmp_path) -> None:
     writer = '[experts.writer]\ninstruction = "Write."\n'
     loaded = load(tmp_path, PROJECT + writer, user=USER, environ={"HOME": str(tmp_path)})
     assert not loaded.broken
-    assert set(loaded.project.experts) == {"@acme/researcher", "writer"}
+    assert set(loaded.project.experts) == {"@acme/researcher", "counter", "writer"}
 
 
 def test_the_example_of_ones_own_settings_has_every_key_that_only_a_user_may_set() -> None:

@@ -79,7 +79,7 @@ def test_the_configuration_that_is_varied_is_sound_and_has_every_string_field() 
         "files",
         "bounds",
     }
-    unread = {"minRuntimeVersion", "providerTools", "providerSkills", "providerToolOptions"}
+    unread = {"minRuntimeVersion", "providerTools", "providerSkills", "providerToolOptions", "resultSchema"}
     assert fields - known - numbers - others - unread == set()
 
 

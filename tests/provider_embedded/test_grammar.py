@@ -127,3 +127,12 @@ def test_what_was_written_is_a_call_or_an_answer_or_nothing() -> None:
     assert parse('{"attemptCompletion": "done"}', TOOLS) == Answer(text="done")
     for text in ("", "hello", "[]", "{}", '{"rm": {}}', '{"readTextFile": 1}', '{"attemptCompletion": {}}', '{"a"'):
         assert parse(text, TOOLS) is None
+
+
+def test_an_answer_of_a_schema_is_an_object_and_no_text() -> None:
+    schema: JsonObject = {"type": "object", "properties": {"a": TEXT}}
+    assert json.loads(grammar(TOOLS, result=schema).partition("%json ")[2])["anyOf"][-1]["properties"] == {
+        "attemptCompletion": simple(schema)
+    }
+    assert parse('{"attemptCompletion": {"a": "ü"}}', TOOLS, result=schema) == Answer(text='{"a": "ü"}')
+    assert parse('{"attemptCompletion": "done"}', TOOLS, result=schema) is None

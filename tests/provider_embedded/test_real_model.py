@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 import socket
 import subprocess
@@ -16,7 +17,7 @@ import jsonschema
 import pytest
 from embedded import COPY, FINISH, TOOLS, task, tool, work
 from perstack.errors import ProviderError
-from perstack.messages import JsonObject
+from perstack.messages import JsonObject, ToolDefinition
 from perstack.protocols import TextDelta
 from perstack.testing.answers import answer, question
 from perstack_provider_embedded.provider import EmbeddedProvider
@@ -38,6 +39,18 @@ async def test_the_demo_copies_a_text_that_nobody_could_know_before(provider: Em
         jsonschema.validate(call.args, SCHEMAS[call.name])
     assert answers[-1].text
     assert answers[-1].finish.reason == "tool-calls"
+
+
+@pytest.mark.parametrize("tools", [(), TOOLS], ids=["alone", "beside tools"])
+async def test_an_answer_is_of_the_schema_that_was_asked_for(
+    provider: EmbeddedProvider, tools: tuple[ToolDefinition, ...]
+) -> None:
+    properties = {"color": {"enum": ["red", "green"]}, "count": {"type": "integer", "minimum": 3, "maximum": 5}}
+    schema: JsonObject = {"type": "object", "properties": properties, "required": ["color", "count"]}
+    asked = task("Say a color and a count.", instruction="You answer at once, with JSON.")
+    said = await answer(provider, question(*asked, model="smollm2", tools=tools, output_schema=schema, timeout=60))
+    if said.text or not tools:
+        jsonschema.validate(json.loads(said.text), schema)
 
 
 HARD: dict[str, JsonObject] = {

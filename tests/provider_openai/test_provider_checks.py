@@ -43,6 +43,8 @@ class TestAzure(ProviderChecks):
 
 
 class TestDeepSeek(ProviderChecks):
+    takes_schemas = False
+
     def url(self, server: ModelServer) -> str:
         return server.openai_url
 

@@ -241,10 +241,11 @@ class ResumeToolCalls(RunEvent, frozen=True, kw_only=True, tag="resumeToolCalls"
 
 
 class ContinueToNextStep(RunEvent, frozen=True, kw_only=True, tag="continueToNextStep"):
-    """A step is done; `checkpoint` is where the job can be resumed."""
+    """A step is done; `checkpoint` is where the job can be resumed, `new_messages` what perstack says to the model."""
 
     checkpoint: Checkpoint
     step: Step
+    new_messages: tuple[Message, ...] = ()
 
 
 class EndOfRun(RunEvent, frozen=True, kw_only=True):

@@ -25,6 +25,7 @@ FIELDS = {
     "vision": "vision",
     "documents": "documents",
     "tools": "tools",
+    "structuredOutput": "structured_output",
 }
 PRICES = {"input": "input", "output": "output", "cachedInput": "cached_input", "cacheWrite": "cache_write"}
 """Keys of a file, and the attributes that they fill."""

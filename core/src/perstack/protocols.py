@@ -270,6 +270,7 @@ class GenerateRequest:
         max_output_tokens: Limit of the answer, or None for the model's own.
         provider_tools: Options of the tools that run at the vendor, by name; the provider ignores unknown ones.
         info: What is known of the model, or None where the provider has to look itself.
+        output_schema: The JSON Schema that the text of an answer is held to; all of its objects are closed.
     """
 
     model: str
@@ -280,6 +281,7 @@ class GenerateRequest:
     max_output_tokens: int | None = None
     provider_tools: Mapping[str, JsonObject] = field(default_factory=dict)
     info: ModelInfo | None = None
+    output_schema: JsonObject | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

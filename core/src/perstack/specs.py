@@ -110,6 +110,7 @@ class ModelInfo:
         vision: Whether it takes images.
         documents: Whether it takes PDFs.
         tools: Whether it takes tools.
+        structured_output: Whether its vendor holds its answers to a JSON Schema, also beside tools.
     """
 
     context_window: int | None = None
@@ -121,6 +122,7 @@ class ModelInfo:
     vision: bool | None = None
     documents: bool | None = None
     tools: bool | None = None
+    structured_output: bool | None = None
     prices: Prices | None = None
 
 

@@ -308,6 +308,16 @@ class ExpertConfig(Table):
     provider_tools: Names = ()
     provider_skills: Annotated[tuple[ProviderSkill, ...], Field(strict=False)] = ()
     provider_tool_options: dict[str, JsonValue] = {}
+    result_schema: dict[str, JsonValue] | None = None
+
+    @field_validator("result_schema")
+    @classmethod
+    def _of_an_object(cls, value: dict[str, JsonValue] | None) -> dict[str, JsonValue] | None:
+        if value is not None and value.get("type") != "object":
+            raise ValueError('is not the JSON Schema of an object: begin with type = "object"')
+        if value is not None and len(json.dumps(value)) > INSTRUCTION_CHARACTERS:
+            raise ValueError(f"has more than {INSTRUCTION_CHARACTERS} characters as JSON")
+        return value
 
     @field_validator("skills", mode="before")
     @classmethod
@@ -384,6 +394,7 @@ class ModelCapabilities(Table):
     vision: bool | None = None
     documents: bool | None = None
     tools: bool | None = None
+    structured_output: bool | None = None
     prices: PricesTable | None = None
 
 

@@ -15,6 +15,7 @@ from perstack.engine.context import JobContext
 from perstack.engine.generation import Generation, collect
 from perstack.engine.models import Model
 from perstack.engine.recorder import RunStamp
+from perstack.engine.results import enforceable
 from perstack.engine.retry import retry_delay
 from perstack.errors import ProviderError
 from perstack.events import (
@@ -27,7 +28,7 @@ from perstack.events import (
     StreamReasoning,
     StreamRunResult,
 )
-from perstack.messages import NO_USAGE, Message, ToolDefinition
+from perstack.messages import NO_USAGE, JsonObject, Message, ToolDefinition
 from perstack.pricing import cost
 from perstack.protocols import GenerateRequest
 
@@ -120,8 +121,11 @@ async def ask(
     *,
     stamp: Callable[[], RunStamp],
     shown: bool = True,
+    result_schema: JsonObject | None = None,
 ) -> Generation:
     """The model's answer, which is not shown while it arrives unless `shown`.
+
+    A model that can be held to `result_schema` is.
 
     A failure that may pass is tried again, and the conversation does not change for it. Where that does not help, the
     job's next model is asked, from here on.
@@ -132,7 +136,8 @@ async def ask(
     while True:
         model = context.models.current
         try:
-            return await _ask(context, model, messages, tools, stamp=stamp, shown=shown)
+            question = _request(context, model, messages, tools, expert_key=stamp()["expert_key"], schema=result_schema)
+            return await _ask(context, model, question, stamp=stamp, shown=shown)
         except ProviderError as error:
             other = context.models.next_after(model) if error.retryable else None
             if other is None:
@@ -142,26 +147,34 @@ async def ask(
             )
 
 
-async def _ask(
+def _request(
     context: JobContext,
     model: Model,
     messages: tuple[Message, ...],
     tools: tuple[ToolDefinition, ...],
     *,
-    stamp: Callable[[], RunStamp],
-    shown: bool,
-) -> Generation:
-    """One model's answer, with its cost."""
-    request = GenerateRequest(
+    expert_key: str,
+    schema: JsonObject | None,
+) -> GenerateRequest:
+    """What one model is asked."""
+    held = schema is not None and model.info is not None and model.info.structured_output is True
+    return GenerateRequest(
         model=model.name,
         messages=messages,
         tools=tools,
         timeout=context.timeout,
         reasoning_tokens=model.reasoning_tokens,
         max_output_tokens=model.info.max_output if model.info is not None else None,
-        provider_tools=context.provider_tools.get(stamp()["expert_key"], {}) if tools else {},
+        provider_tools=context.provider_tools.get(expert_key, {}) if tools else {},
         info=model.info,
+        output_schema=enforceable(schema) if held and schema is not None else None,
     )
+
+
+async def _ask(
+    context: JobContext, model: Model, request: GenerateRequest, *, stamp: Callable[[], RunStamp], shown: bool
+) -> Generation:
+    """One model's answer, with its cost."""
     prices = model.info.prices if model.info is not None else None
     attempt = 0
     while True:

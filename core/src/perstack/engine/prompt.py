@@ -8,6 +8,7 @@ from datetime import date
 from pathlib import Path
 
 from perstack.config.models import ExpertConfig
+from perstack.engine import results
 
 HOW_TO_WORK = """\
 You are an Expert that works on its own until its task is done. You work in a loop: you call tools, you see their
@@ -53,6 +54,8 @@ def system_prompt(
             "You can delegate to these Experts by calling them as tools. A delegate sees only your query, so put in it "
             f"all that it needs. It works in the same directory.\n{lines}"
         )
+    if expert.result_schema is not None:
+        sections.append(results.told(expert.result_schema))
     if interactive:
         sections.append("Some tools ask the person. Call them only when you cannot go on without an answer.")
     return "\n\n".join(sections)

@@ -18,6 +18,7 @@ from perstack.engine.compaction import HEAD, is_full, kept_tail, summary_message
 from perstack.engine.context import JobContext, Tools
 from perstack.engine.delegation import MAX_PARALLEL, error_result
 from perstack.engine.generation import Generation
+from perstack.engine.results import MISFIT, MOST_REJECTED, fitting, misfitting
 from perstack.engine.run_log import RunLog
 from perstack.engine.state import RunState, tool_message
 from perstack.errors import JournalError, PerstackError, ProviderError, UserError
@@ -38,7 +39,8 @@ from perstack.events import (
     StopRunByExceededMaxSteps,
     StopRunByInteractiveTool,
 )
-from perstack.messages import NO_USAGE, ToolCall, ToolResult, text_result
+from perstack.ids import new_id
+from perstack.messages import NO_USAGE, JsonObject, TextPart, ToolCall, ToolResult, UserMessage, text_result
 
 Delegate = Callable[[ToolCall], Awaitable[ToolResult]]
 """Runs the delegate that a call asks for, to its end; never raises but for cancellation and a broken journal."""
@@ -55,11 +57,17 @@ class Run:
         self._record = context.recorder.record
         self._stamp = self._log.stamp
         self._ending = self._log.ending
+        self._rejected = 0
 
     @property
     def state(self) -> RunState:
         """Where the run stands."""
         return self._log.state
+
+    @property
+    def _schema(self) -> JsonObject | None:
+        """What the Expert's result has to be."""
+        return self._context.experts[self.state.expert.key].expert.result_schema
 
     async def go(self) -> RunState:
         """The state at the run's end. The run was started before, and may have open calls of an earlier process.
@@ -92,17 +100,21 @@ class Run:
                 return
         while not self._out_of_budget():
             generation = await self._generate()
-            if not generation.calls and generation.finish != "pause":
-                self._answer(generation)
-                return
-            self._call(generation)
-            if not await self._resolve():
+            if generation.calls or generation.finish == "pause":
+                self._call(generation)
+                if not await self._resolve():
+                    return
+            elif misfit := self._answer(generation):
+                self._reject(generation, misfit)
+            else:
                 return
 
     async def _generate(self) -> Generation:
         await self._make_room()
         self._log.start_step()
-        return await ask(self._context, self.state.messages, self._tools.definitions, stamp=self._stamp)
+        return await ask(
+            self._context, self.state.messages, self._tools.definitions, stamp=self._stamp, result_schema=self._schema
+        )
 
     async def _make_room(self) -> None:
         """Older messages give way to a summary when the window is nearly full.
@@ -128,15 +140,39 @@ class Run:
             )
         )
 
-    def _answer(self, generation: Generation) -> None:
-        """Words alone are the run's result, unless they were cut, are a refusal, or ended for an unknown reason."""
+    def _answer(self, generation: Generation) -> str:
+        """Words alone are the run's result, and its end, unless they were cut, are a refusal, or do not fit the schema.
+
+        Returns:
+            Why the model is asked once more; empty where the run ended.
+        """
         failure = call_rules.unfinished(generation)
+        text, misfit = self._fitting(generation.text)
+        if failure is None and misfit:
+            if self._rejected < MOST_REJECTED:
+                return misfit
+            failure = misfitting(misfit)
         if failure is None:
             ending = self._ending("completed", generation)
-            self._record(CompleteRun(**self._stamp(), **ending, text=generation.text))
+            self._record(CompleteRun(**self._stamp(), **ending, text=text))
         else:
             ending = self._ending("stoppedByError", generation, error=failure)
             self._record(StopRunByError(**self._stamp(), **ending, error=failure))
+        return ""
+
+    def _reject(self, generation: Generation, misfit: str) -> None:
+        """The model learns why its answer is no result."""
+        self._rejected += 1
+        self._call(generation)
+        said = (UserMessage(id=new_id(), contents=(TextPart(text=MISFIT.format(problems=misfit)),)),)
+        ending = self._ending("proceeding", said=said)
+        checkpoint, step = ending["checkpoint"], ending["step"]
+        self._record(ContinueToNextStep(**self._stamp(), checkpoint=checkpoint, step=step, new_messages=said))
+
+    def _fitting(self, text: str) -> tuple[str, str]:
+        """The result as the Expert's schema wants it, and why it does not fit; any text fits where there is none."""
+        schema = self._schema
+        return fitting(text, schema) if schema is not None else (text, "")
 
     # --- tool calls ---
 
@@ -168,11 +204,15 @@ class Run:
         if not await self._ask_person(await self._admitted(todo.interactive)):
             return False
         for call in todo.completion:
+            text, misfit = self._fitting(call_rules.completion_text(call, last_text=self.state.last_text))
+            if misfit:
+                if not self._refuse_completion(call, misfit):
+                    return False
+                continue
             result = await self._tools.call(call)
             self._log.finish(result)
             if call_rules.completes(result) and not self.state.open_calls:
                 self._record(AttemptCompletion(**self._stamp(), tool_result=result))
-                text = call_rules.completion_text(call, last_text=self.state.last_text)
                 self._record(CompleteRun(**self._stamp(), **self._ending("completed"), text=text))
                 return False
         if self.state.calls:
@@ -185,6 +225,17 @@ class Run:
             self._record(FinishToolCall(**self._stamp(), new_messages=(answers,)))
         self._record(ContinueToNextStep(**self._stamp(), checkpoint=ending["checkpoint"], step=ending["step"]))
         return True
+
+    def _refuse_completion(self, call: ToolCall, misfit: str) -> bool:
+        """The call learns why its result does not fit; False when that was once too often, and the run ended."""
+        self._log.finish(error_result(call, MISFIT.format(problems=misfit)))
+        self._rejected += 1
+        if self._rejected <= MOST_REJECTED:
+            return True
+        failure = misfitting(misfit)
+        ending = self._ending("stoppedByError", error=failure)
+        self._record(StopRunByError(**self._stamp(), **ending, error=failure))
+        return False
 
     async def _admitted(self, calls: tuple[ToolCall, ...]) -> tuple[ToolCall, ...]:
         """Those calls that may go ahead; the others are answered."""

@@ -122,11 +122,12 @@ class RunLog:
         *,
         error: ErrorInfo | None = None,
         delegated: tuple[ToolCall, ...] = (),
+        said: tuple[Message, ...] = (),
     ) -> Ending:
-        """A checkpoint here; `generation` is the last answer where no event told of it yet."""
+        """A checkpoint here; `generation` is the last answer where no event told of it yet, `said` what follows."""
         state = self.state
         usage = generation.usage if generation else NO_USAGE
-        new_messages = (generation.message(),) if generation else ()
+        new_messages = (generation.message(), *said) if generation else said
         answers = 1 if state.calls and not state.open_calls else 0
         return {
             "checkpoint": self._checkpoint(

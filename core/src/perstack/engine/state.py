@@ -132,7 +132,9 @@ def advance(state: RunState, event: Event) -> RunState:
         case FinishToolExecution():
             return replace(state, results={**state.results, event.tool_result.id: event.tool_result})
         case ContinueToNextStep():
-            return replace(_with_results(state, event.checkpoint), checkpoint_id=event.checkpoint.id)
+            state = _with_results(state, event.checkpoint)
+            said = (*state.messages, *event.new_messages)
+            return replace(state, messages=said, checkpoint_id=event.checkpoint.id)
         case EndOfRun():
             return _ended(state, event)
         case _:

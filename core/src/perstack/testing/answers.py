@@ -6,7 +6,7 @@ import uuid
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from perstack.messages import InstructionMessage, Message, TextPart, ToolDefinition, UserMessage
+from perstack.messages import InstructionMessage, JsonObject, Message, TextPart, ToolDefinition, UserMessage
 from perstack.protocols import (
     Finish,
     GenerateRequest,
@@ -68,6 +68,7 @@ def question(
     timeout: float = 20.0,
     reasoning_tokens: int = 0,
     max_output_tokens: int | None = None,
+    output_schema: JsonObject | None = None,
 ) -> GenerateRequest:
     """A request with `messages`, or with a short conversation that no other test has."""
     nonce = uuid.uuid4().hex
@@ -82,4 +83,5 @@ def question(
         timeout=timeout,
         reasoning_tokens=reasoning_tokens,
         max_output_tokens=max_output_tokens,
+        output_schema=output_schema,
     )

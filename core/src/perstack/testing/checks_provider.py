@@ -19,7 +19,7 @@ import msgspec
 import pytest
 
 from perstack.errors import ProviderError
-from perstack.messages import FinishReason, JsonObject, Usage
+from perstack.messages import FinishReason, JsonObject, ToolDefinition, Usage
 from perstack.protocols import Provider, TextDelta
 from perstack.testing.answers import Answer, answer, question
 from perstack.testing.model_server import Call, Cut, ErrorEvent, Fault, Gate, ModelServer, Raw, Refuse, Stall, Turn
@@ -39,11 +39,13 @@ class ProviderChecks:
         content_type: What the vendor calls a streamed body.
         endless: A body whose first event never ends, over 8 MiB.
         writes_arguments: Whether a model's arguments arrive as it wrote them; else the vendor sends objects only.
+        takes_schemas: Whether the vendor holds answers to a JSON Schema; else to JSON at most.
     """
 
     content_type = "text/event-stream"
     endless = b"data: " + b"x" * (9 * 1024 * 1024)
     writes_arguments = True
+    takes_schemas = True
 
     def url(self, server: ModelServer) -> str:
         """The server's base URL as the provider takes it."""
@@ -136,6 +138,27 @@ class ProviderChecks:
         assert got.finish.reason == "length"
         assert got.text == "fragment"
         assert [call.args for call in got.calls] == [{"whole": True}, None if self.writes_arguments else cut]
+
+    async def test_a_schema_for_the_answer_reaches_the_vendor_beside_the_tools(self) -> None:
+        canary = f"field-{uuid.uuid4().hex}"
+        schema: JsonObject = {
+            "type": "object",
+            "properties": {canary: {"type": "integer"}},
+            "required": [canary],
+            "additionalProperties": False,
+        }
+        tool = ToolDefinition(name="look", description="Looks.", input_schema={"type": "object", "properties": {}})
+        said = f'{{"{canary}": 7}}'
+        with ModelServer([Turn(text=said, times=None)]) as server:
+            provider = self.make(self.url(server))
+            got = await answer(provider, question(tools=(tool,), output_schema=schema))
+            await answer(provider, question(tools=(tool,)))
+            await provider.aclose()
+        assert got.text == said
+        with_schema, without = (request.raw.decode() for request in server.requests)
+        assert (canary in with_schema) is self.takes_schemas
+        assert len(with_schema) > len(without), "JSON at least was asked for"
+        assert server.requests[0].tool_names == ("look",)
 
     async def test_steps_of_one_conversation_share_a_connection(self) -> None:
         with ModelServer([Turn(text="again", times=None)]) as server:

@@ -71,6 +71,9 @@ def messages_body(request: GenerateRequest, models: Mapping[str, ModelInfo]) -> 
         body["system"] = [{"type": "text", "text": system, "cache_control": CACHED}]
     if not _continues_unsigned(request.messages):
         body.update(_thinking_wish(request.reasoning_tokens, known, limit))
+    if request.output_schema is not None and not request.provider_tools:  # sources and schemas exclude each other
+        form: JsonObject = {"type": "json_schema", "schema": request.output_schema}
+        body["output_config"] = {**_table(body.get("output_config")), "format": form}
     return {**body, "stream": True}
 
 
@@ -133,6 +136,10 @@ def _skill(skill: JsonObject) -> JsonObject:
         "skill_id": str(definition["skill_id"]),
         "version": str(definition.get("version", "latest")),
     }
+
+
+def _table(value: JsonValue) -> JsonObject:
+    return value if isinstance(value, dict) else {}
 
 
 def _objects(value: JsonValue) -> list[JsonObject]:

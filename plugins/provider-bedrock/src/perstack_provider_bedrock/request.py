@@ -60,6 +60,9 @@ def converse_body(request: GenerateRequest) -> JsonObject:
         body["system"] = [{"text": system}, *marks]
     if request.tools:
         body["toolConfig"] = {"tools": [*(_tool(tool) for tool in request.tools), *marks]}
+    if request.output_schema is not None:
+        schema: JsonObject = {"name": "result", "schema": msgspec.json.encode(request.output_schema).decode()}
+        body["outputConfig"] = {"textFormat": {"type": "json_schema", "structure": {"jsonSchema": schema}}}
     limit = request.max_output_tokens or (info and info.max_output)
     budget = budget_of(request.reasoning_tokens, info, limit=limit or OUTPUT_TOKENS) if claude else 0
     if budget and not _continues_unsigned(request.messages):

@@ -52,17 +52,26 @@ class Answer:
     text: str
 
 
-def grammar(tools: Sequence[ToolDefinition]) -> str:
-    """The grammar of one turn: a branch per tool, and one for the answer."""
+def grammar(tools: Sequence[ToolDefinition], *, result: JsonObject | None = None) -> str:
+    """The grammar of one turn: a branch per tool, and one for the answer, which is a text or of the schema `result`."""
     budget = _Budget(MAX_NODES)
     branches: list[JsonValue] = [
         _object({tool.name: _simple(tool.input_schema, tool.input_schema, 0, budget)})
         for tool in tools
         if tool.name != FINISH
     ]
-    branches.append(_object({FINISH: {"type": "string", "minLength": 1}}))
-    schema: JsonObject = {"x-guidance": _COMPACT, "anyOf": branches}
-    return f"%llguidance {{}}\nstart: %json {json.dumps(schema)}"
+    answer: JsonObject = {"type": "string", "minLength": 1}
+    branches.append(_object({FINISH: answer if result is None else _simple(result, result, 0, budget)}))
+    return _start({"anyOf": branches})
+
+
+def result_grammar(result: JsonObject) -> str:
+    """The grammar of an answer that is nothing but a value of the schema `result`."""
+    return _start(_simple(result, result, 0, _Budget(MAX_NODES)))
+
+
+def _start(schema: JsonObject) -> str:
+    return f"%llguidance {{}}\nstart: %json {json.dumps({'x-guidance': _COMPACT, **schema})}"
 
 
 def without_optional(tool: ToolDefinition) -> ToolDefinition:
@@ -76,8 +85,8 @@ def without_optional(tool: ToolDefinition) -> ToolDefinition:
     return ToolDefinition(name=tool.name, description=tool.description, input_schema=schema)
 
 
-def parse(text: str, tools: Iterable[ToolDefinition]) -> Call | Answer | None:
-    """What the model wrote, or None when it is neither a call of one of `tools` nor an answer."""
+def parse(text: str, tools: Iterable[ToolDefinition], *, result: JsonObject | None = None) -> Call | Answer | None:
+    """What the model wrote, or None when it is neither a call of one of `tools` nor an answer, of `result` if given."""
     try:
         value = json.loads(text)
     except ValueError:
@@ -86,6 +95,8 @@ def parse(text: str, tools: Iterable[ToolDefinition]) -> Call | Answer | None:
         return None
     ((key, inner),) = value.items()
     if key == FINISH:
+        if result is not None:
+            return Answer(text=json.dumps(inner, ensure_ascii=False)) if isinstance(inner, dict) else None
         return Answer(text=inner) if isinstance(inner, str) else None
     known = any(tool.name == key for tool in tools)
     return Call(name=key, args=inner) if known and isinstance(inner, dict) else None

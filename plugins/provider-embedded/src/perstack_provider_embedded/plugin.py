@@ -53,7 +53,10 @@ def perstack_register_providers() -> Iterable[ProviderSpec]:
             summary="A small model in this process: no key, no network.",
             factory=make_provider,
             setting_keys=frozenset({"threads", "contextSize"}),
-            models={model.name: ModelInfo(context_window=model.context, max_output=1024) for model in KNOWN.values()},
+            models={
+                model.name: ModelInfo(context_window=model.context, max_output=1024, structured_output=True)
+                for model in KNOWN.values()
+            },
             default_model=SMOLLM2.name,
         )
     ]

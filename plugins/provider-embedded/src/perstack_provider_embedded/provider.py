@@ -24,7 +24,7 @@ from perstack.messages import (
 from perstack.protocols import Finish, GenerateRequest, StreamPart, TextDelta, ToolCallRequest
 
 from perstack_provider_embedded.engine import Completion, Engine
-from perstack_provider_embedded.grammar import FINISH, Answer, Call, grammar, parse, without_optional
+from perstack_provider_embedded.grammar import FINISH, Answer, Call, grammar, parse, result_grammar, without_optional
 from perstack_provider_embedded.prompt import chat_turns, written
 from perstack_provider_embedded.weights import KNOWN, find_weights
 
@@ -99,12 +99,13 @@ async def _ask(engine: Engine, request: GenerateRequest) -> list[StreamPart]:
     tools = tuple(map(without_optional, request.tools)) if tiny else request.tools
     body = _body(request, tools, tiny=tiny)
     completion = await _complete(engine, body)
-    said, usage = parse(completion.text, tools), _usage(completion)
+    said, usage = parse(completion.text, tools, result=request.output_schema), _usage(completion)
     if tiny and isinstance(said, Call) and said == _last_success(request.messages):
-        body["grammar"] = grammar([tool for tool in tools if tool.name != said.name])
+        others = [tool for tool in tools if tool.name != said.name]
+        body["grammar"] = grammar(others, result=request.output_schema)
         completion = await _complete(engine, body)
         usage += _usage(completion)
-    return _parts(completion, usage, tools)
+    return _parts(completion, usage, tools, request.output_schema)
 
 
 async def _complete(engine: Engine, body: JsonObject) -> Completion:
@@ -141,7 +142,9 @@ def _body(request: GenerateRequest, tools: Sequence[ToolDefinition], *, tiny: bo
         "chat_template_kwargs": {"enable_thinking": False},
     }
     if tools:
-        body["grammar"] = grammar(tools)
+        body["grammar"] = grammar(tools, result=request.output_schema)
+    elif request.output_schema is not None:
+        body["grammar"] = result_grammar(request.output_schema)
     return body
 
 
@@ -154,14 +157,16 @@ def _usage(completion: Completion) -> Usage:
     )
 
 
-def _parts(completion: Completion, usage: Usage, tools: Sequence[ToolDefinition]) -> list[StreamPart]:
+def _parts(
+    completion: Completion, usage: Usage, tools: Sequence[ToolDefinition], result: JsonObject | None
+) -> list[StreamPart]:
     """What was written, as parts. Of an answer that was cut, a half call is worth nothing and is left out."""
     parts: list[StreamPart] = []
     reason: FinishReason = completion.finish
     if not tools:
         parts.append(TextDelta(text=completion.text))
     elif completion.finish == "stop":
-        match parse(completion.text, tools):
+        match parse(completion.text, tools, result=result):
             case Call(name=name, args=args):
                 parts.append(_request(name, args))
                 reason = "tool-calls"

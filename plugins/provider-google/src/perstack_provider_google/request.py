@@ -57,6 +57,8 @@ def generate_body(
     thinking = _thinking(request.reasoning_tokens, request.info or known_model(models, request.model))
     if thinking:
         config["thinkingConfig"] = thinking
+    if request.output_schema is not None:
+        config |= {"responseMimeType": "application/json", "responseJsonSchema": request.output_schema}
     return {**body, "generationConfig": config} if config else body
 
 

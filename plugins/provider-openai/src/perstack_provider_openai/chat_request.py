@@ -37,10 +37,29 @@ def chat_body(request: GenerateRequest, profile: Profile) -> JsonObject:
         body["tools"] = [_tool(tool) for tool in request.tools]
     if request.max_output_tokens is not None:
         body[profile.output_limit] = request.max_output_tokens
+    if request.output_schema is not None:
+        body["response_format"] = _format(request.output_schema, profile)
     wish = _effort(request, profile)
     if wish:
         body["reasoning_effort"] = wish
     return {**body, "stream": True, "stream_options": {"include_usage": True}}
+
+
+def _format(schema: JsonObject, profile: Profile) -> JsonObject:
+    if not profile.takes_schemas:
+        return {"type": "json_object"}
+    return {"type": "json_schema", "json_schema": {"name": "result", "schema": schema, "strict": is_strict(schema)}}
+
+
+def is_strict(schema: JsonValue) -> bool:
+    """Whether every object requires all of its properties, as the vendor's strict mode wants it."""
+    if isinstance(schema, list):
+        return all(map(is_strict, schema))
+    if not isinstance(schema, dict):
+        return True
+    properties, required = schema.get("properties"), schema.get("required")
+    names = set(properties) if isinstance(properties, dict) else set()
+    return names <= set(required if isinstance(required, list) else ()) and all(map(is_strict, schema.values()))
 
 
 def _effort(request: GenerateRequest, profile: Profile) -> str | None:

@@ -38,6 +38,7 @@ class Profile:
         effort: Whether a reasoning effort can be asked for in chat completions.
         no_effort_with_tools: Beginnings of the names of models that take tools there only if they do not reason.
         echo_reasoning: Whether a message with tool calls has to carry its reasoning when it is sent back.
+        takes_schemas: Whether an answer can be held to a JSON Schema; else to JSON.
         provider_tools: Tools that run at the vendor, in Responses.
         models: What is known of its models.
     """
@@ -63,6 +64,7 @@ class Profile:
     effort: bool = True
     no_effort_with_tools: tuple[str, ...] = ()
     echo_reasoning: bool = False
+    takes_schemas: bool = True
     provider_tools: frozenset[str] = frozenset()
     models: Mapping[str, ModelInfo] = field(default_factory=dict)
 
@@ -138,6 +140,7 @@ DEEPSEEK = Profile(
     key="DEEPSEEK_API_KEY",
     effort=False,
     echo_reasoning=True,
+    takes_schemas=False,
     models=ModelTable(HERE / "deepseek.json"),
 )
 OLLAMA = Profile(

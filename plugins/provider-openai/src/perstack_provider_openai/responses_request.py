@@ -24,6 +24,7 @@ from perstack.messages import (
 from perstack.model_http import effort_of, known_model, unsendable
 from perstack.protocols import GenerateRequest
 
+from perstack_provider_openai.chat_request import is_strict
 from perstack_provider_openai.profiles import Profile
 
 REASONING = "openai:"
@@ -49,6 +50,9 @@ def responses_body(request: GenerateRequest, profile: Profile) -> JsonObject:
         ]
     if request.max_output_tokens is not None:
         body["max_output_tokens"] = request.max_output_tokens
+    if (schema := request.output_schema) is not None:
+        form: JsonObject = {"type": "json_schema", "name": "result", "schema": schema, "strict": is_strict(schema)}
+        body["text"] = {"format": form}
     known = request.info or known_model(profile.models, request.model)
     level = effort_of(request.reasoning_tokens, known)
     if level is not None:
