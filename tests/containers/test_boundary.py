@@ -6,10 +6,12 @@ import json
 import os
 import secrets
 import socket
-from pathlib import Path
+import subprocess
 
 import pytest
-from engines import python
+from engines import answers, python
+from lying_engine import lying_engine
+from perstack.testing.model_server import Call, ModelServer, Turn
 from perstack_containers.spec import EXECUTABLE_PLACE, TMPFS
 
 pytestmark = pytest.mark.engine
@@ -304,15 +306,14 @@ def test_V1_V5_C5_T9_the_skill_sees_the_decided_variables_and_no_others(hostile)
     assert names == {"WANTED", "PATH", "HOME", "SHELL"} | (names & {"TERM", "LC_CTYPE"})
 
 
-def test_T13_Q5_Q6_the_sandbox_is_the_default_and_a_missing_engine_is_never_replaced(hostile, tmp_path) -> None:
-    if hostile.engine.name != "docker":
-        return
+def test_T13_Q5_Q6_the_sandbox_is_the_default_and_a_missing_engine_is_never_replaced(hostile, real, tmp_path) -> None:
+    """Docker is what a run without `--runtime` wants; Podman has to be asked for, and then is not replaced either."""
     marker = hostile.workspace / "ran"
     args = tuple(word for word in hostile.args() if word not in {"--runtime", "docker"})
-    from perstack.testing.model_server import ModelServer, Turn
-
+    if real.name != "docker":
+        args = hostile.args()
     with ModelServer([Turn(calls=[python("open('/workspace/ran', 'w').close()")]), Turn(text="done")]) as server:
-        gone = {**hostile.all_env, "DOCKER_HOST": f"unix://{tmp_path}/none.sock"}
+        gone = {**hostile.all_env, **dict.fromkeys(("DOCKER_HOST", "CONTAINER_HOST"), f"unix://{tmp_path}/none.sock")}
         refused = hostile.project.perstack(*args, server=server, env=gone)
         assert refused.exit_code == 2
         assert "does not work here" in refused.stderr
@@ -320,5 +321,70 @@ def test_T13_Q5_Q6_the_sandbox_is_the_default_and_a_missing_engine_is_never_repl
         allowed = hostile.project.perstack(*args, server=server, env=hostile.all_env, timeout=300)
     assert allowed.exit_code == 0, allowed.stderr
     assert marker.exists(), "the control: with the engine the same command runs"
-    assert allowed.one("initializeRuntime")["runtime"] == "docker"
-    assert Path(hostile.workspace).is_dir()
+    assert allowed.one("initializeRuntime")["runtime"] == real.name
+
+
+ANY_CODE = """
+import os, shutil, signal, subprocess
+result = {"ran": subprocess.run(["sh", "-c", "echo any code | tr a-z A-Z"], capture_output=True, text=True).stdout}
+try:
+    os.kill(%d, signal.SIGTERM)
+    result["killed"] = True
+except OSError:
+    result["killed"] = False
+"""
+DESTROY = """
+import os, shutil, signal
+for name in os.listdir("/"):
+    if name != "workspace":
+        shutil.rmtree("/" + name, ignore_errors=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_T8_a_skill_runs_any_code_and_breaks_nothing_but_its_own_sandbox(hostile) -> None:
+    hostile.write(hostile.skill(), hostile.skill("second", pick=["identity"]))
+    other = subprocess.Popen(["sleep", "600"])
+    try:
+        code = ANY_CODE % other.pid
+        turns = [Turn(calls=[python(code)]), Turn(calls=[python(DESTROY)]), Turn(calls=[Call("identity", {})])]
+        with ModelServer([*turns, Turn(text="done")]) as server:
+            result = hostile.project.perstack(*hostile.args(), server=server, env=hostile.all_env, timeout=300)
+        assert result.exit_code == 0, result.stderr
+        ran, destroyed, neighbour = answers(result)
+        assert ran == {"ran": "ANY CODE\n", "killed": False}
+        assert "The skill is gone" in str(destroyed), "it has ended itself"
+        assert neighbour["pid"] > 1
+        assert other.poll() is None
+        assert hostile.local(code)["killed"], "the control: without a sandbox the same code reaches the host's process"
+        assert other.wait(10) == -15
+    finally:
+        other.kill()
+        other.wait()
+
+
+LIES = {
+    "rootfs": {"ReadonlyRootfs": False},
+    "network": {"NetworkMode": "host"},
+    "capabilities": {"CapDrop": [], "CapAdd": ["NET_RAW"]},
+    "limits.memory": {"Memory": 0, "MemorySwap": 0, "MemoryReservation": 0},
+    "limits.pids": {"PidsLimit": 0},
+    "": {},
+}
+
+
+def test_AH3_an_engine_that_does_not_do_what_it_is_told_is_found_out_before_a_skill_starts(
+    hostile, real, tmp_path
+) -> None:
+    for control, changes in LIES.items():
+        marker = hostile.workspace / "ran"
+        with lying_engine(real.socket, tmp_path, changes) as path:
+            hostile.env |= dict.fromkeys(("DOCKER_HOST", "CONTAINER_HOST"), f"unix://{path}")
+            result = hostile.run(python("open('/workspace/ran', 'w').close()\nresult = 1"))
+        if control:
+            assert result.exit_code == 5, (control, result.stderr)
+            assert control in result.stderr
+            assert not marker.exists()
+        else:
+            assert result.exit_code == 0, result.stderr
+            assert marker.exists(), "the control: an engine that leaves nothing out runs the skill"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from engines import answers, python
-from perstack.testing.model_server import Call
+from perstack.testing.model_server import Call, ModelServer, Turn
 
 pytestmark = pytest.mark.engine
 
@@ -114,3 +116,60 @@ def test_AX5_a_flood_of_what_is_no_message_is_dropped_and_the_run_goes_on(hostil
     assert answers(result)[1] == "still here"
     assert result.of("skillViolation"), "the control: the flood arrived"
     assert len(result.stdout) < 10 * MIB
+
+
+INODES = """
+import os
+count, limit = 0, %d
+for number in range(limit):
+    open(f"/tmp/{number}", "w").close()
+    count += 1
+result = count
+"""
+DISK = """
+result = 0
+try:
+    with open("/workspace/large", "wb") as file:
+        file.truncate(8 * 1024**3)
+    result = 8
+except OSError as error:
+    result = error.strerror
+"""
+FILES = 100_000
+NOISE = 64
+
+
+def test_L5_what_one_skill_uses_up_costs_neither_the_host_nor_its_neighbour(hostile, real) -> None:
+    """Inodes, a huge file, noise without end: each stops at a limit, and the neighbour answers after all of it."""
+    small = 'limits = { memory = "64MiB", pids = 32, cpus = 0.5 }'
+    hostile.write(hostile.skill(extra=small), hostile.skill("second", pick=["identity"]))
+    noise = Call("stderr", {"text": "x" * MIB, "times": NOISE})
+    turns = [Turn(calls=[python(DISK)]), Turn(calls=[noise]), Turn(calls=[python(INODES % FILES)])]
+    with ModelServer([*turns, Turn(calls=[Call("identity", {})]), Turn(text="done")]) as server:
+        result = hostile.project.perstack(*hostile.args(), server=server, env=hostile.all_env, timeout=300)
+    assert result.exit_code == 0, result.stderr
+    disk, _, inodes, neighbour = answers(result)
+    assert disk == "File too large"
+    assert inodes != FILES
+    assert neighbour["pid"] > 1
+    assert len(result.stdout) + len(result.stderr) < 4 * MIB, "noise is cut"
+    assert real.bare(INODES % FILES, "--user=0") == FILES, "the control: without a limit it makes them all"
+
+
+def test_AX9_time_is_limited_for_a_call_and_for_the_run_and_the_sandboxes_end_with_it(hostile, real) -> None:
+    hostile.write(hostile.skill(extra="timeout = 2000"))
+    result = hostile.run(python("result = 'in time'"), Call("hang", {}))
+    assert result.exit_code == 0, result.stderr
+    early, late = answers(result)
+    assert "did not answer within 2 s" in str(late)
+    assert early == "in time", "the control: a call that ends in time has a result"
+    hostile.write()
+    with ModelServer([Turn(calls=[Call("hang", {})]), Turn(text="never")]) as server:
+        words = hostile.args("--max-duration", "4000")
+        started = time.monotonic()
+        process = hostile.project.start(*words, server=server, env=hostile.all_env)
+        process.communicate(timeout=120)
+        assert len(server.requests) == 1, "the control: the call was made, and was still going"
+    assert process.returncode == 3
+    assert time.monotonic() - started < 60
+    assert real.containers(process.pid) == []

@@ -10,8 +10,7 @@ import pytest
 from perstack.skill_policy import CONTROLS, Limits
 from perstack_containers.context import DATA
 from perstack_containers.enforced import Evidence, enforced
-from perstack_containers.engine import Dialect, EngineFacts
-from perstack_containers.http import EngineFailure
+from perstack_containers.engine import Dialect
 from perstack_containers.image import Recipe, ready
 from perstack_containers.labels import OWNER, RUN, SUPERVISOR, is_left_over, run_labels
 from perstack_containers.pid1 import exit_code
@@ -185,39 +184,3 @@ def test_the_exit_code_of_a_signal_is_told_as_a_shell_tells_it() -> None:
 
 def test_a_granted_variable_replaces_the_baseline_and_nothing_else_is_there() -> None:
     assert set(skill_env({"TOKEN": "x"})) == {"PATH", "HOME", "SHELL", "TOKEN"}
-
-
-@pytest.mark.parametrize(
-    ("facts", "words"),
-    [
-        (EngineFacts(version="19.03.1", rootless=False, cgroups=1, seccomp=True, architecture="amd64"), "too old"),
-        (EngineFacts(version="24.0.0", rootless=False, cgroups=2, seccomp=False, architecture="amd64"), "seccomp"),
-        (EngineFacts(version="24.0.0", rootless=True, cgroups=2, seccomp=True, architecture="amd64"), "without root"),
-    ],
-)
-def test_AH3_an_engine_that_is_old_or_weaker_is_refused_with_what_helps(facts, words) -> None:
-    from perstack_runtime_docker.host import problems
-
-    class Engine:
-        socket_path = "/var/run/docker.sock"
-
-        def facts(self) -> EngineFacts:
-            return facts
-
-    (problem,) = problems(Engine(), "")
-    assert words in problem.message
-    assert problem.hint
-    fit = EngineFacts(version="20.10.24+dfsg1", rootless=False, cgroups=1, seccomp=True, architecture="amd64")
-    facts = fit
-    assert problems(Engine(), "") == (), "the control"
-
-
-@pytest.mark.parametrize("asked", ["tcp://example.com:2375", "ssh://me@host"])
-def test_an_engine_on_another_machine_is_refused(asked) -> None:
-    from perstack_containers.api import ApiEngine
-    from perstack_runtime_docker.host import docker_host
-
-    (problem,) = docker_host({"DOCKER_HOST": asked}).preflight()
-    assert "another machine" in problem.message
-    with pytest.raises(EngineFailure, match="did not answer"):
-        ApiEngine("Docker", "/nowhere.sock", Dialect()).facts()

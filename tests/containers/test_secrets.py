@@ -134,3 +134,18 @@ def read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError:
         return b""
+
+
+def test_AS5_what_other_processes_of_the_user_hold_cannot_be_read_from_a_sandbox(hostile) -> None:
+    secret = canary()
+    source = SCAN % ([secret[::-1]],)
+    other = subprocess.Popen(["sleep", "600"], env={"HELD": secret})
+    try:
+        (seen,) = hostile.ask(source)
+        assert seen["found"] == []
+        assert other.pid not in {entry[0] for entry in seen["found"]}
+        control = hostile.local(source)
+        assert [other.pid, "environ", secret[0]] in [[*entry[:2], entry[2][-1]] for entry in control["found"]]
+    finally:
+        other.kill()
+        other.wait()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from types import SimpleNamespace
 
-from requirement_matrix import Matrix, problems, table
+from engine_rows import ENGINES, declared, shown
+from requirement_matrix import Matrix, counts, problems, table
 from requirements import at_least, ids_of, requirements
 
 
@@ -42,8 +43,19 @@ def test_a_run_that_shows_everything_has_no_problem_and_one_row_less_is_one():
     whole = {each: {"t.py::test": "passed"} for each in needed}
     assert [text for text in problems(whole) if "no reason" in text] == []
     assert any(f"nothing shows {needed[0]}," in text for text in problems({**whole, needed[0]: {"t": "failed"}}))
-    shown = problems({})
-    assert any(f"and {at_least()['rows']} have to be" in text for text in shown)
+    assert any(f"and {at_least()['rows']} have to be" in text for text in problems({}))
+
+
+def test_a_row_is_shown_on_an_engine_by_tests_that_ran_there_and_of_which_none_failed():
+    rows = {
+        "C2": {"a.py::test_C2_x[docker]": "passed", "a.py::test_C2_x[64-podman]": "passed", "a.py::test_C2_y": "failed"}
+    }
+    assert [engine for engine in ENGINES if shown(rows, "C2", engine)] == ["docker", "podman"]
+    rows["C2"]["b.py::test_C2_z[podman-64]@podman"] = "failed"
+    assert [engine for engine in ENGINES if shown(rows, "C2", engine)] == ["docker"]
+    assert not shown({"C2": {"a.py::test_C2_x[docker]": "skipped"}}, "C2", "docker")
+    assert f"docker: {len(declared())} declared, 1 run, 1 passed" in counts(rows)
+    assert "nothing shows C2 on podman" in problems(rows)
 
 
 def test_rows_stand_in_their_natural_order():

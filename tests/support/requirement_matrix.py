@@ -2,8 +2,8 @@
 
 A test covers the rows and attacks that have their id in its name, and defects of the original (`W_19`). The table goes
 to `build/requirement-matrix.md`, and as data beside it. A whole run fails when something has neither a test that passed
-nor a written reason, or when fewer are shown than `requirements.toml` says. A run of some tests writes
-`requirement-matrix-part`, and hides nothing.
+nor a written reason, when fewer are shown than `requirements.toml` says, or when one of its rows for container engines
+was not shown on each of them. A run of some tests writes `requirement-matrix-part`, and hides nothing.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import os
 from pathlib import Path
 
+import engine_rows
 import mutations
 import pytest
 from requirements import at_least, ids_of, requirements
@@ -30,6 +31,7 @@ class Matrix:
         self._folder = folder
         self._outcomes: dict[str, str] = {}
         self._problems: list[str] = []
+        self._counts: list[str] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keeps the worst of a test's stages."""
@@ -50,13 +52,17 @@ class Matrix:
         data = {"rows": rows, "missing": missing(rows), "shown": shown(rows)}
         (self._folder / f"{name}.json").write_text(json.dumps(data, indent=2) + "\n")
         (self._folder / f"{name}.md").write_text(table(rows))
+        if self._whole:
+            self._counts = counts(rows)
         if self._whole and session.exitstatus == pytest.ExitCode.OK:
             self._problems = problems(rows)
             if self._problems:
                 session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Says what a whole run does not show."""
+        """Says what a whole run shows in numbers, and what it does not show."""
+        for count in self._counts:
+            terminalreporter.write_line(f"requirement matrix: {count}")
         for problem in self._problems:
             terminalreporter.write_line(f"requirement matrix: {problem}", red=True)
 
@@ -72,16 +78,23 @@ def shown(rows: Rows) -> dict[str, int]:
     return {"rows": passed.count(False), "attacks": passed.count(True)}
 
 
+def counts(rows: Rows) -> list[str]:
+    """How many were declared, run and passed: in all, and on each engine."""
+    known = requirements()
+    passed, run = sum(_passed(rows, one.id) for one in known), sum(one.id in rows for one in known)
+    return [f"{len(known)} declared, {run} run, {passed} passed", *engine_rows.counts(rows)]
+
+
 def problems(rows: Rows) -> list[str]:
     """Why a whole run shows too little; empty where it does not."""
     found = [f"nothing shows {each}, and no reason is written" for each in missing(rows)]
-    counts = shown(rows)
+    enough = shown(rows)
     found += [
-        f"{counts[what]} {what} are shown, and {count} have to be"
+        f"{enough[what]} {what} are shown, and {count} have to be"
         for what, count in at_least().items()
-        if counts[what] < count
+        if enough[what] < count
     ]
-    return found
+    return found + engine_rows.problems(rows)
 
 
 def table(rows: Rows) -> str:
