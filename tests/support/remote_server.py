@@ -6,6 +6,7 @@ import asyncio
 import datetime as dt
 import ipaddress
 import json
+import socket
 import ssl
 import threading
 import time
@@ -63,16 +64,19 @@ def certificate() -> Path:
 
 
 @contextmanager
-def https(app: object, *, tls: bool = True) -> Iterator[int]:
-    """The port on which `app` is served."""
-    files = {"ssl_keyfile": certificate(), "ssl_certfile": certificate()} if tls else {}
+def https(
+    app: object, *, tls: bool = True, pem: Path | None = None, listening: socket.socket | None = None
+) -> Iterator[int]:
+    """The port on which `app` is served: on loopback, or by a socket that listens elsewhere."""
+    pem = pem or certificate()
+    files = {"ssl_keyfile": pem, "ssl_certfile": pem} if tls else {}
     config = uvicorn.Config(
         app, host="127.0.0.1", port=0, log_level="critical", ws="none", timeout_graceful_shutdown=1, **files
     )
     server = uvicorn.Server(config)
 
     async def serve() -> None:
-        await server.serve()
+        await server.serve([listening] if listening is not None else None)
         # A TLS connection that its client dropped lingers, and would be reported as leaked.
         for transport in list(asyncio.get_running_loop()._transports.values()):
             transport.abort()
@@ -129,6 +133,7 @@ async def connected(
     handshake_seconds: float = 10.0,
     elicit: object = None,
     complete: object = None,
+    gate: str | None = None,
     **policy: object,
 ) -> AsyncIterator[RemoteSession]:
     told = told or Told()
@@ -148,6 +153,7 @@ async def connected(
         notice=told.notices.append,
         access=told.accesses.append,
         env=env,
+        gate=gate,
         elicit=elicit,
         complete=complete,
     )

@@ -25,6 +25,7 @@ class Internet:
     Attributes:
         namespace: Where programs run that should see this internet.
         authority: File with the certificate that clients have to trust.
+        certificate: File with the servers' certificate and its key.
         arrivals: Every connection to any server, in order.
         pages: Content type and body by path, the same at every server.
     """
@@ -33,7 +34,7 @@ class Internet:
         self._undo = contextlib.ExitStack()
         self.arrivals: list[Arrival] = []
         self.pages: dict[str, Page] = {"/": ("text/plain", b"hello")}
-        self.authority, self._certificate = make_certificates(folder, names)
+        self.authority, self.certificate = make_certificates(folder, names)
         self._addresses = {"127.0.0.1", "::1"}
         self._servers: dict[tuple[str, int], Server] = {}
         with contextlib.ExitStack() as undo:
@@ -78,7 +79,7 @@ class Internet:
             self.namespace.add_address(address)
             self._addresses.add(address)
         listening = self._bound(address, port, socket.SOCK_STREAM)
-        certificate = self._certificate if tls else None
+        certificate = self.certificate if tls else None
         server = Server(listening, arrivals=self.arrivals, site=self._page, certificate=certificate, curve=curve)
         self._undo.callback(server.close)
         self._servers[address, port] = server
