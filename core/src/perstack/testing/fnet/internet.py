@@ -5,13 +5,18 @@ from __future__ import annotations
 import contextlib
 import socket
 import subprocess
+import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
-from perstack.testing.fnet.dns import Addresses, NameServer, Query, reverse_name
+from perstack.testing.fnet.dns import KNOCK, Addresses, NameServer, Query, reverse_name
 from perstack.testing.fnet.namespace import Namespace
 from perstack.testing.fnet.servers import Arrival, Page, Server
+
+SETTLE_SECONDS = 20.0
+"""For a server that is there to accept."""
 
 
 class Internet:
@@ -26,13 +31,13 @@ class Internet:
         namespace: Where programs run that should see this internet.
         authority: File with the certificate that clients have to trust.
         certificate: File with the servers' certificate and its key.
-        arrivals: Every connection to any server, in order.
         pages: Content type and body by path, the same at every server.
     """
 
     def __init__(self, folder: Path, *, names: Sequence[str], namespace: Namespace | None = None) -> None:
         self._undo = contextlib.ExitStack()
-        self.arrivals: list[Arrival] = []
+        self._arrivals: list[Arrival] = []
+        self._settling = threading.Lock()
         self.pages: dict[str, Page] = {"/": ("text/plain", b"hello")}
         self.authority, self.certificate = make_certificates(folder, names)
         self._addresses = {"127.0.0.1", "::1"}
@@ -50,18 +55,40 @@ class Internet:
         self._undo.close()
 
     @property
+    def arrivals(self) -> list[Arrival]:
+        """Every connection to any server before this moment, in the order in which they were accepted.
+
+        Each server is knocked at, and the knock has to be on record: a server accepts in the order of arrival, so what
+        came before it is there as well, and nothing else is.
+        """
+        with self._settling, contextlib.ExitStack() as undo:
+            knocks = self.namespace.inside(self._knock)
+            for knock in knocks.values():
+                undo.callback(knock.close)
+            deadline = time.monotonic() + SETTLE_SECONDS
+            while not all(self._is_recorded(knock) for knock in knocks):
+                if time.monotonic() > deadline:
+                    raise AssertionError("a server of the fake internet does not accept connections")
+                time.sleep(0.0005)
+            for arrival in self._arrivals:
+                arrival.knock |= (arrival.address, arrival.port, arrival.peer) in knocks
+            return [arrival for arrival in list(self._arrivals) if not arrival.knock]
+
+    @property
     def queries(self) -> list[Query]:
-        """Every question to the name server, in order."""
-        return self._names.queries
+        """Every question to the name server before this moment, in order. It is asked itself, for the same reason."""
+        self.namespace.inside(self._names.knock)
+        return [query for query in list(self._names.queries) if query.name != KNOCK]
 
     def forget(self) -> None:
-        """Evidence begins anew."""
-        self.queries.clear()
-        self.arrivals.clear()
+        """Evidence begins anew: what has come so far is no part of it."""
+        _ = self.arrivals, self.queries
+        self._names.queries.clear()
+        self._arrivals.clear()
 
     def asked(self) -> set[str]:
         """Every name that was looked up."""
-        return self._names.names()
+        return {query.name for query in self.queries}
 
     def name(self, name: str, addresses: Addresses) -> None:
         """The name has these addresses; a callable is asked for them each time."""
@@ -80,7 +107,7 @@ class Internet:
             self._addresses.add(address)
         listening = self._bound(address, port, socket.SOCK_STREAM)
         certificate = self.certificate if tls else None
-        server = Server(listening, arrivals=self.arrivals, site=self._page, certificate=certificate, curve=curve)
+        server = Server(listening, arrivals=self._arrivals, site=self._page, certificate=certificate, curve=curve)
         self._undo.callback(server.close)
         self._servers[address, port] = server
         return server
@@ -93,6 +120,17 @@ class Internet:
     def connect(self, address: str, port: int = 443) -> socket.socket:
         """A connection from inside to an address, past everything that is being tested."""
         return self.namespace.inside(lambda: socket.create_connection((address, port), timeout=10))
+
+    def _knock(self) -> dict[tuple[str, int, int], socket.socket]:
+        """A connection to each server, by the server's place and our own port."""
+        knocks = {}
+        for address, port in self._servers:
+            made = socket.create_connection((address, port), timeout=SETTLE_SECONDS)
+            knocks[address, port, made.getsockname()[1]] = made
+        return knocks
+
+    def _is_recorded(self, knock: tuple[str, int, int]) -> bool:
+        return any((one.address, one.port, one.peer) == knock for one in list(self._arrivals))
 
     def _page(self, path: str) -> Page | None:
         return self.pages.get(path.partition("?")[0])

@@ -26,6 +26,8 @@ class Arrival:
         requests: First lines of the HTTP requests.
         data: The first bytes that came, after TLS where there is any.
         count: How many bytes of bodies came.
+        peer: The client's own port.
+        knock: Whether it is the fake internet's own, so that what came before it is on record.
     """
 
     address: str
@@ -34,6 +36,8 @@ class Arrival:
     requests: list[str] = field(default_factory=list)
     data: bytes = b""
     count: int = 0
+    peer: int = 0
+    knock: bool = False
 
 
 Page = tuple[str, bytes]
@@ -86,8 +90,8 @@ class Server:
         address, port = self._listening.getsockname()[:2]
         with contextlib.suppress(OSError):
             while True:
-                client, _ = self._listening.accept()
-                arrival = Arrival(address=address, port=port)
+                client, peer = self._listening.accept()
+                arrival = Arrival(address=address, port=port, peer=peer[1])
                 self._arrivals.append(arrival)
                 threading.Thread(target=self._serve, args=(client, arrival), daemon=True).start()
 
