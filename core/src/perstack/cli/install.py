@@ -40,7 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="SKILL",
         action="append",
         default=[],
-        help="give this skill its variables and domains while its tools are listed; can be repeated",
+        help="give this skill its variables while its tools are listed; can be repeated",
     )
     parser.add_argument(
         "--workspace", metavar="DIR", default=".", help="shown to skills, read-only (default: this one)"
@@ -89,7 +89,7 @@ def install(
 
     from perstack.ids import new_id
     from perstack.journal.files import default_state_dir
-    from perstack.launch.plan import egress_settings, proxy_of_environment
+    from perstack.launch.plan import proxy_of_environment
     from perstack.locking.holding import project_lock
     from perstack.locking.installing import Installer
     from perstack.locking.lockfile import Lock, write_lock
@@ -112,8 +112,6 @@ def install(
             job_id="install",
             state_dir=default_state_dir(os.environ),
             notify=_show_building,
-            policies=tuple(policy for decision in decisions for policy in decision.skills),
-            egress=egress_settings(loaded.project),
         )
         runtime = spec.factory(context)
         await check_works(spec.name, runtime)

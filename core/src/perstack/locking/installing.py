@@ -53,7 +53,7 @@ class Installer:
         held: The lock as it is.
         workspace: Shown to skills, read-only, while their tools are listed.
         update: Skills that may become something else than what is locked; None for all of them.
-        trusted: Skills that get their variables and domains already while their tools are listed.
+        trusted: Skills that get their variables already while their tools are listed.
         notify: Told what becomes of sandboxes.
     """
 
@@ -162,8 +162,10 @@ class Installer:
     def _while_listed(self, policy: SkillPolicy) -> SkillPolicy:
         """The skill as it is started to list its tools."""
         mounts = tuple(replace(mount, mode="ro") for mount in policy.mounts)
-        quiet = replace(policy, mounts=mounts, lazy=False, allow_sampling=False, allow_elicitation=False)
-        return quiet if policy.skill in self.trusted or policy.endpoint else replace(quiet, egress=())
+        egress = policy.egress if policy.endpoint else ()
+        return replace(
+            policy, mounts=mounts, egress=egress, lazy=False, allow_sampling=False, allow_elicitation=False
+        )
 
     def _values(self, policy: SkillPolicy) -> dict[str, str]:
         """Its variables: real ones for the user's own choice of skills, and for servers that already have them."""
