@@ -97,8 +97,8 @@ def test_a_hint_names_the_variable_of_the_key() -> None:
 
 
 def test_a_false_certificate_is_not_tried_again() -> None:
-    assert unreachable("a-server", "connection reset", secrets=()).retryable
-    error = unreachable("a-server", "[SSL: CERTIFICATE_VERIFY_FAILED] unable to get local issuer", secrets=())
+    assert unreachable("a-server", "https://a.example/v1", "connection reset").retryable
+    error = unreachable("a-server", "https://a.example/v1", "[SSL: CERTIFICATE_VERIFY_FAILED] no issuer")
     assert not error.retryable
     assert "SSL_CERT_FILE" in error.hint
 
@@ -112,3 +112,17 @@ def test_W_17_a_wait_in_googles_body_counts_as_one_in_a_header(said: str, second
     body = json.dumps(error).encode()
     assert refused("a-server", 429, {}, body, key="KEY", secrets=()).retry_after == seconds
     assert refused("a-server", 429, {"retry-after": "3"}, body, key="KEY", secrets=()).retry_after == 3.0
+
+
+@pytest.mark.parametrize(
+    ("url", "proxied", "step"),
+    [
+        ("http://127.0.0.1:11434/v1", False, "Start the server"),
+        ("https://models.example.com/v1", False, "Check the network, and baseUrl"),
+        ("https://models.example.com/v1", True, "the proxy of HTTPS_PROXY"),
+    ],
+)
+def test_a_server_that_cannot_be_reached_is_named_with_what_to_do(url: str, step: str, *, proxied: bool) -> None:
+    error = unreachable("a-server", url, "All connection attempts failed", proxied=proxied)
+    assert f"at {url.removesuffix('/v1')} failed" in str(error)
+    assert step in error.hint

@@ -24,10 +24,13 @@ def test_every_file_says_of_its_models_what_a_configuration_could_say(path: Path
     for name, values in models.items():
         ModelCapabilities.model_validate(values)
         info = ModelTable(path)[name]
+        assert info.tools is not None
+        if name.endswith("*"):  # models of the future have limits and prices of their own
+            assert (info.context_window, info.max_output, info.prices) == (None, None, None)
+            continue
         assert info.context_window is not None
         assert info.max_output is not None
         assert info.max_output <= info.context_window
-        assert info.tools is not None
         assert info.prices is not None
 
 
@@ -49,6 +52,23 @@ def test_what_was_cached_has_its_own_price() -> None:
     assert cost(usage, None) is None
     assert cost(usage, Prices(input=1e6, output=2e6)) == 120
     assert cost(usage, Prices(input=1e6, output=2e6, cached_input=1e5, cache_write=2e6)) == 10 + 6 + 60 + 20
+
+
+def test_a_long_prompt_has_the_prices_of_long_ones_for_all_of_its_tokens() -> None:
+    table = {"input": 1e6, "output": 2e6, "long": {"over": 100, "input": 3e6, "output": 4e6, "cachedInput": 1e6}}
+    prices = overridden(ModelInfo(), {"prices": table}).prices
+    short = Usage(input_tokens=100, output_tokens=10, cached_input_tokens=50, total_tokens=110)
+    long = Usage(input_tokens=101, output_tokens=10, cached_input_tokens=50, total_tokens=111)
+    assert cost(short, prices) == 100 + 20
+    assert cost(long, prices) == 51 * 3 + 50 * 1 + 40
+
+
+def test_a_name_that_ends_with_a_star_stands_for_those_that_begin_like_it_and_have_no_entry(tmp_path: Path) -> None:
+    path = tmp_path / "models.json"
+    path.write_text('{"m-*": {"maxOutput": 1}, "m-1*": {"maxOutput": 2}, "m-1": {"maxOutput": 3}}')
+    table = ModelTable(path)
+    names = ("m-9", "m-1-large", "m-1", "m-1-20250101", "other")
+    assert [info and info.max_output for info in map(table.get, names)] == [1, 2, 3, 3, None]
 
 
 def test_costs_are_added_as_far_as_they_are_known() -> None:

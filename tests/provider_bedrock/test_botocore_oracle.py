@@ -98,6 +98,30 @@ async def test_our_request_is_the_sdks_request() -> None:
     assert "secret-of-a-test" not in str(ours)
 
 
+THINKING = {
+    "anthropic.claude-opus-4-1-20250805-v1:0": ({"type": "enabled", "budget_tokens": 5000}, None),
+    "us.anthropic.claude-opus-4-6-v1": ({"type": "adaptive", "display": "summarized"}, "medium"),
+    "global.anthropic.claude-of-the-future": ({"type": "adaptive", "display": "summarized"}, "medium"),
+    "anthropic.claude-3-5-sonnet-20241022-v2:0": (None, None),
+}
+
+
+@pytest.mark.parametrize("model", THINKING)
+async def test_W_58_newer_claudes_get_an_effort_and_older_ones_a_number(model: str) -> None:
+    thinking, effort = THINKING[model]
+    with ModelServer([Turn(text="done", times=None)]) as server:
+        own = provider(server)
+        await answer(own, question(model=model, reasoning_tokens=5000, max_output_tokens=20_000))
+        await own.aclose()
+        extra = {"additionalModelRequestFields": {"thinking": thinking}} if thinking else {}
+        output = {"outputConfig": {"effort": effort}} if effort else {}
+        said = [{"role": "user", "content": [{"text": "x"}]}]
+        assert list(sdk(server).converse_stream(modelId=model, messages=said, **extra, **output)["stream"])
+        ours, theirs = server.requests
+    for key in ("additionalModelRequestFields", "outputConfig"):
+        assert ours.body.get(key) == theirs.body.get(key)
+
+
 async def test_our_signature_is_the_one_that_the_sdk_makes_of_the_request_that_arrived() -> None:
     from botocore.auth import SigV4Auth
     from botocore.awsrequest import AWSRequest

@@ -12,8 +12,8 @@ from perstack.errors import ConfigError
 from perstack.specs import ProviderContext
 from perstack.testing.model_server.bedrock_converse import framed
 from perstack_provider_bedrock.framing import decoded, messages
+from perstack_provider_bedrock.plugin import MODELS
 from perstack_provider_bedrock.provider import server_url
-from perstack_provider_bedrock.request import known
 
 WHOLE = framed({":event-type": "metadata", ":message-type": "event"}, b'{"a": 1}')
 
@@ -84,7 +84,7 @@ def test_a_region_that_is_none_never_becomes_an_address(region: str) -> None:
 
 @pytest.mark.parametrize("model", ["eu.anthropic.claude-haiku-4-5-20251001-v1:0", "anthropic.claude-haiku-4-5"])
 def test_a_model_is_known_in_every_region_and_version(model: str) -> None:
-    info = known(model)
+    info = MODELS.get(model)
     assert info is not None
     assert info.max_output == 64_000
 

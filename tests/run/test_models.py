@@ -137,3 +137,25 @@ def test_the_models_traffic_goes_through_the_proxy_of_the_environment(project: P
     assert result.exit_code == 2
     assert server.connections == 1
     assert "secret-of-the-proxy" not in result.stdout + result.stderr
+
+
+def test_a_run_whose_model_cannot_be_reached_says_where_it_looked_and_what_to_do(project: Project) -> None:
+    with ModelServer() as server:
+        port = server.port
+    project.write(DEMO, provider='model = "m"\nmaxRetries = 0\n' + HEAD)
+    result = project.run("demo", "Go.", env={"OPENAI_BASE_URL": f"http://127.0.0.1:{port}/v1"})
+    assert result.exit_code == 2
+    (message,) = result.values("stopRunByError", "error", "message")
+    for part in (f"http://127.0.0.1:{port}", "Start the server"):
+        assert part in str(message)
+
+
+def test_models_of_bedrock_are_known_by_the_names_that_it_gives_them(project: Project) -> None:
+    table = 'model = "eu.anthropic.claude-sonnet-4-5-20250929-v1:0"\n[provider]\nproviderName = "amazon-bedrock"\n'
+    with ModelServer([Turn(text="done", usage=SPENT)]) as server:
+        settings = f'[provider.setting]\nregion = "eu-central-1"\nbaseUrl = "{server.url}"\n'
+        project.write(DEMO, provider=table + settings)
+        result = project.run("demo", "Go.", "--max-cost", "1", server=server, env={"AWS_BEARER_TOKEN_BEDROCK": "key-x"})
+    assert result.exit_code == 0, result.stderr
+    (spent,) = result.values("completeRun", "usage", "cost")
+    assert spent == pytest.approx((400 * 3 + 600 * 0.3 + 100 * 15) / 1_000_000)

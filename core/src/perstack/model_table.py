@@ -1,20 +1,24 @@
 """What is known of a provider's models, read from a data file when it is first asked for.
 
-A file holds an object of models by name; each has the keys of a ``[models."NAME"]`` table of ``perstack.toml``.
+A file holds an object of models by name; each has the keys of a ``[models."NAME"]`` table of ``perstack.toml``. A name
+that ends with ``*`` stands for all that begin like it and have no entry of their own, also without a version's date.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from perstack.specs import ModelInfo, Prices
+from perstack.specs import LongPrices, ModelInfo, Prices
 
 if TYPE_CHECKING:
     from perstack.messages import JsonObject
 
+DATE = re.compile(r"-(20\d{6}|20\d\d-\d\d-\d\d)$")
+"""The end of the name of a model's dated version."""
 FIELDS = {
     "contextWindow": "context_window",
     "maxOutput": "max_output",
@@ -39,7 +43,14 @@ class ModelTable(Mapping[str, ModelInfo]):
         self._models: dict[str, ModelInfo] | None = None
 
     def __getitem__(self, name: str) -> ModelInfo:
-        return self._read()[name]
+        models = self._read()
+        for exact in (name, DATE.sub("", name)):
+            if exact in models:
+                return models[exact]
+        beginnings = [known for known in models if known.endswith("*") and name.startswith(known[:-1])]
+        if not beginnings:
+            raise KeyError(name)
+        return models[max(beginnings, key=len)]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._read())
@@ -65,10 +76,18 @@ def overridden(info: ModelInfo, values: JsonObject) -> ModelInfo:
     """
     rest = {key: value for key, value in values.items() if key != "prices"}
     changes: dict[str, object] = {FIELDS[key]: _frozen(value) for key, value in rest.items()}
-    prices = values.get("prices")
-    if isinstance(prices, dict):
-        changes["prices"] = Prices(**{PRICES[key]: value for key, value in prices.items()})  # type: ignore[arg-type]
+    if isinstance(prices := values.get("prices"), dict):
+        changes["prices"] = _prices(prices)
     return replace(info, **changes)  # type: ignore[arg-type]  # the files' test and the configuration check types
+
+
+def _prices(values: JsonObject) -> Prices:
+    rates: dict[str, object] = {PRICES[key]: value for key, value in values.items() if key in PRICES}
+    long = values.get("long")
+    if isinstance(long, dict):
+        own = {PRICES[key]: value for key, value in long.items() if key in PRICES}
+        rates["long"] = LongPrices(over=long["over"], **own)  # type: ignore[arg-type]  # see above
+    return Prices(**rates)  # type: ignore[arg-type]  # see above
 
 
 def _frozen(value: object) -> object:

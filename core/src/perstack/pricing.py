@@ -12,9 +12,11 @@ MILLION = 1_000_000
 
 
 def cost(usage: Usage, prices: Prices | None) -> float | None:
-    """US dollars for one request, or None where no price is known. What was cached has prices of its own."""
+    """US dollars for one request, or None where no price is known. Caches and long prompts have prices of their own."""
     if prices is None:
         return None
+    if prices.long is not None and usage.input_tokens > prices.long.over:
+        prices = prices.long
     read, written = usage.cached_input_tokens, usage.cache_write_tokens
     cached = prices.input if prices.cached_input is None else prices.cached_input
     write = prices.input if prices.cache_write is None else prices.cache_write

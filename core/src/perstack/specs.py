@@ -94,6 +94,14 @@ class Prices:
     output: float
     cached_input: float | None = None
     cache_write: float | None = None
+    long: LongPrices | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LongPrices(Prices):
+    """The prices of a request whose whole input has more than `over` tokens; they hold for all of its tokens."""
+
+    over: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -373,13 +373,25 @@ class ProviderTable(Table):
         return value
 
 
-class PricesTable(Table):
+class RatesTable(Table):
     """US dollars for a million tokens; absent prices of cached input are that of the other input."""
 
     input: Annotated[float, Field(ge=0)]
     output: Annotated[float, Field(ge=0)]
     cached_input: Annotated[float, Field(ge=0)] | None = None
     cache_write: Annotated[float, Field(ge=0)] | None = None
+
+
+class LongPricesTable(RatesTable):
+    """Those of requests with more input tokens than `over`."""
+
+    over: Annotated[int, Field(ge=1)]
+
+
+class PricesTable(RatesTable):
+    """Those of a model."""
+
+    long: LongPricesTable | None = None
 
 
 class ModelCapabilities(Table):

@@ -10,7 +10,7 @@ from perstack.engine.delegation import delegate_key
 from perstack.engine.generation import Generation
 from perstack.engine.recorder import RunStamp, now_ms
 from perstack.engine.state import RunState
-from perstack.errors import ProviderError
+from perstack.errors import PerstackError, ProviderError
 from perstack.events import (
     Checkpoint,
     DelegatedBy,
@@ -100,9 +100,10 @@ class RunLog:
 
     def fail(self, error: Exception) -> None:
         """The run ends here because of `error`."""
+        hint = error.hint if isinstance(error, PerstackError) else ""
         info = ErrorInfo(
             name=type(error).__name__,
-            message=str(error),
+            message=f"{error} {hint}".strip(),
             is_retryable=isinstance(error, ProviderError) and error.retryable,
             status_code=error.status if isinstance(error, ProviderError) else None,
         )

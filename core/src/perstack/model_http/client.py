@@ -15,6 +15,7 @@ from perstack import __version__
 from perstack.errors import ProviderError
 from perstack.model_http.failures import cut_off, malformed, not_allowed, refused, too_slow, unreachable
 from perstack.model_http.framing import SERVER_SENT_EVENTS, Answer, Event, Framing
+from perstack.outbound.bypass import proxy_of
 from perstack.protocols import StreamPart
 from perstack.specs import ANYWHERE, Network
 
@@ -87,6 +88,7 @@ class ModelClient:
         # "Bearer KEY" is a header's value, and KEY what a server may repeat.
         parts = (value.partition(" ")[2] for value in secrets)
         self._secrets = (*secrets, *filter(None, parts), *(network.proxy.secrets if network.proxy else ()))
+        self._proxied = proxy_of(base_url, network.proxy) is not None
         self._authorise = authorise
         self._framing = framing
         self._timeouts = timeouts
@@ -159,7 +161,9 @@ class ModelClient:
             raise not_allowed(self._provider, str(error)) from None
         except httpx2.HTTPError as error:
             reason = str(error) or type(error).__name__
-            raise unreachable(self._provider, reason, secrets=self._secrets) from None
+            raise unreachable(
+                self._provider, self._base_url, reason, secrets=self._secrets, proxied=self._proxied
+            ) from None
         finally:
             if response is not None:
                 await response.aclose()

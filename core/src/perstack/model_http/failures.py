@@ -6,10 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
+from urllib.parse import urlsplit
 
 from perstack_proxy.sanitise import sanitise_line
 
 from perstack.errors import ProviderError
+from perstack.outbound.grants import is_loopback
 
 MESSAGE_CHARACTERS = 500
 SHORTEST_SECRET = 4
@@ -76,13 +78,20 @@ def malformed(provider: str, what: str) -> ProviderError:
     return ProviderError(f"{provider} sent {_clean(what, ())}.", retryable=True)
 
 
-def unreachable(provider: str, reason: str, *, secrets: Sequence[str]) -> ProviderError:
-    """There was no connection, or it broke."""
-    text = _clean(reason, secrets)
+def unreachable(
+    provider: str, url: str, reason: str, *, secrets: Sequence[str] = (), proxied: bool = False
+) -> ProviderError:
+    """There was no connection to the server of `url`, or it broke."""
+    text, place = _clean(reason, secrets), urlsplit(url)
+    address = f"{place.scheme}://{place.netloc}"
     if "CERTIFICATE_VERIFY_FAILED" in reason:
         hint = "If your network has a certificate authority of its own, name its file in SSL_CERT_FILE."
         return ProviderError(f"{provider} could not prove who it is: {text}", hint=hint)
-    return ProviderError(f"The connection to {provider} failed: {text}", retryable=True)
+    if is_loopback(place.hostname or ""):
+        hint = "Start the server, or name another one: baseUrl in the provider's settings."
+    else:
+        hint = f"Check the network{' and the proxy of HTTPS_PROXY' if proxied else ''}, and baseUrl where you set it."
+    return ProviderError(f"The connection to {provider} at {address} failed: {text}", hint=hint, retryable=True)
 
 
 def not_allowed(provider: str, reason: str) -> ProviderError:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Literal, get_args
 
+from perstack.model_table import DATE
 from perstack.specs import Effort, ModelInfo
 
-DATE = re.compile(r"-(20\d{6}|20\d\d-\d\d-\d\d)$")
 EFFORTS: tuple[Effort, ...] = get_args(Effort)
 LOW_TOKENS = 2_048
 MEDIUM_TOKENS = 5_000

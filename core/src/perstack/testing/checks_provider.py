@@ -270,6 +270,8 @@ class ProviderChecks:
             await answer(provider, question())
         await provider.aclose()
         assert caught.value.retryable
+        assert f"127.0.0.1:{server.port}" in str(caught.value)
+        assert "Start the server" in caught.value.hint
 
     # --- ends ---
 

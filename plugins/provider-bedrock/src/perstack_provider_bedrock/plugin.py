@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perstack.hookspecs import hookimpl
 from perstack.model_table import ModelTable
-from perstack.specs import ProviderContext, ProviderSpec
+from perstack.specs import ModelInfo, ProviderContext, ProviderSpec
 
 if TYPE_CHECKING:
     from perstack.protocols import Provider
 
-MODELS = ModelTable(Path(__file__).with_name("models.json"))
-"""By name without the region before it, and without the version's date and number."""
+REGION = re.compile(r"^(us|us-gov|eu|apac|jp|au|ca|global)\.")
+VERSION = re.compile(r"-v\d+(:\d+)?$")
+
+
+class BedrockModels(ModelTable):
+    """Models by name, with or without the region before it and the version's number behind it."""
+
+    def __getitem__(self, name: str) -> ModelInfo:
+        return super().__getitem__(REGION.sub("", VERSION.sub("", name)))
+
+
+MODELS = BedrockModels(Path(__file__).with_name("models.json"))
 
 
 @hookimpl

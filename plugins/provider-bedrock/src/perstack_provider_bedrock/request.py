@@ -24,7 +24,7 @@ from perstack.messages import (
     VendorPart,
     text_of,
 )
-from perstack.model_http import budget_of, known_model, unsendable
+from perstack.model_http import budget_of, effort_of, unsendable
 from perstack.protocols import GenerateRequest
 from perstack.specs import ModelInfo
 
@@ -42,8 +42,6 @@ DOCUMENTS = {
     "text/plain": "txt",
     "text/markdown": "md",
 }
-VERSION = re.compile(r"-v\d+(:\d+)?$")
-REGION = re.compile(r"^(us|us-gov|eu|apac|jp|au|ca|global)\.")
 CLAUDE = "anthropic.claude"
 OUTPUT_TOKENS = 4_096
 """Answer limit for a Claude that thinks and that nothing is known of: thinking has to be below some limit."""
@@ -52,7 +50,7 @@ CACHE_POINT: JsonObject = {"cachePoint": {"type": "default"}}
 
 def converse_body(request: GenerateRequest) -> JsonObject:
     """The request's body without its messages, which come last."""
-    info, claude = request.info or known(request.model), CLAUDE in request.model
+    info, claude = request.info or MODELS.get(request.model), CLAUDE in request.model
     marks: list[JsonValue] = [CACHE_POINT] if claude else []
     body: JsonObject = {}
     system = "\n".join(text_of(m.contents) for m in request.messages if isinstance(m, InstructionMessage))
@@ -60,21 +58,30 @@ def converse_body(request: GenerateRequest) -> JsonObject:
         body["system"] = [{"text": system}, *marks]
     if request.tools:
         body["toolConfig"] = {"tools": [*(_tool(tool) for tool in request.tools), *marks]}
+    output: JsonObject = {}
     if request.output_schema is not None:
         schema: JsonObject = {"name": "result", "schema": msgspec.json.encode(request.output_schema).decode()}
-        body["outputConfig"] = {"textFormat": {"type": "json_schema", "structure": {"jsonSchema": schema}}}
+        output["textFormat"] = {"type": "json_schema", "structure": {"jsonSchema": schema}}
+        body["outputConfig"] = output
     limit = request.max_output_tokens or (info and info.max_output)
     budget = budget_of(request.reasoning_tokens, info, limit=limit or OUTPUT_TOKENS) if claude else 0
     if budget and not _continues_unsigned(request.messages):
-        thinking: JsonObject = {"type": "enabled", "budget_tokens": max(budget, 1024)}
-        body["additionalModelRequestFields"] = {"thinking": thinking}
+        body["additionalModelRequestFields"] = {"thinking": _thinking(budget, info)}
+        if level := _level(budget, info):
+            body["outputConfig"] = {**output, "effort": level}
         limit = limit or OUTPUT_TOKENS
     return {**body, "inferenceConfig": {"maxTokens": limit}} if limit else body
 
 
-def known(model: str) -> ModelInfo | None:
-    """What is known of a model, whatever region and version its name has."""
-    return known_model(MODELS, REGION.sub("", VERSION.sub("", model)))
+def _thinking(budget: int, info: ModelInfo | None) -> JsonObject:
+    if _level(budget, info) is not None:
+        return {"type": "adaptive", "display": "summarized"}
+    return {"type": "enabled", "budget_tokens": max(budget, 1024)}
+
+
+def _level(budget: int, info: ModelInfo | None) -> str | None:
+    """The effort of a Claude that chooses its budget itself, as all do since 4.6; None of one that takes a number."""
+    return effort_of(budget, info) if info is not None and info.efforts else None
 
 
 def turns(request: GenerateRequest, blocks: Callable[[Message], Sequence[msgspec.Raw]]) -> list[dict[str, object]]:
