@@ -11,28 +11,13 @@ import pytest
 import weak_runtime
 from egress_box import egress_box
 from perstack.skill_policy import CONTROLS
+from proofs import prove, verdicts
 from repository import ROOT
 
 pytestmark = pytest.mark.engine
 
 SECONDS = 60.0
 """The longest that a proof of one runtime may take, once there is an image."""
-
-
-def verdicts(report: dict) -> dict[str, dict[str, str]]:
-    """The verdict on each control, by skill."""
-    return {
-        skill["skill"]: {control["control"]: control["verdict"] for control in skill["controls"]}
-        for skill in report["skills"]
-    }
-
-
-def prove(hostile, *options: str, runtime: str | None = None, env: dict | None = None):
-    return hostile.project.perstack(
-        *("prove", "box", "--runtime", runtime or hostile.engine.name, "--workspace", str(hostile.workspace), *options),
-        env={**hostile.all_env, **(env or {})},
-        timeout=300,
-    )
 
 
 def test_every_claim_of_a_runtime_is_proved_for_each_skill_within_a_minute(hostile, tmp_path) -> None:

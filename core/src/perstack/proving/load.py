@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from perstack.proving.attacks import Case, Judgement
 
 MOST_FILLED = 256 * MIB
-MOST_FORKED = 1024
+MOST_THREADS = 1024
 BURN_SECONDS = 0.5
 MOST_BURNERS = 16
 NO_LIMIT = 2**62
@@ -70,17 +70,17 @@ def _judge_processors(case: Case, report: JsonObject) -> Judgement:
         yield "limits.cpu", cores <= wanted + 0.001, f"the kernel allows {cores:g} processor cores of {wanted:g}"
 
 
-def _forks(case: Case) -> JsonObject:
+def _threads(case: Case) -> JsonObject:
     pids = case.policy.limits.pids
-    return {"most": 0 if case.brief or pids > MOST_FORKED else pids + 8}
+    return {"most": 0 if case.brief or pids > MOST_THREADS else pids + 8}
 
 
-def _judge_forks(case: Case, report: JsonObject) -> Judgement:
-    wanted, made = case.policy.limits.pids, number(report["made"])
+def _judge_threads(case: Case, report: JsonObject) -> Judgement:
+    wanted, made = case.policy.limits.pids, number(report["started"])
     if report["refused"]:
-        yield "limits.pids", made <= wanted, f"the kernel refused a process after {made}"
+        yield "limits.pids", made <= wanted, f"the kernel refused a thread after {made}"
     elif made > wanted:
-        yield "limits.pids", False, f"it had {made} processes at once"
+        yield "limits.pids", False, f"it had {made} threads at once"
     yield "limits.pids", *_at_most(_limit(report["limit"]), wanted, lambda count: f"{count} processes")
 
 
@@ -109,11 +109,11 @@ def _size(value: float) -> str:
 ATTACKS = (
     Attack(name="processors", program="load", controls=("limits.cpu",), arguments=_processors, judge=_judge_processors),
     Attack(
-        name="forks",
+        name="threads",
         program="load",
         controls=("limits.pids",),
-        arguments=_forks,
-        judge=_judge_forks,
+        arguments=_threads,
+        judge=_judge_threads,
         seconds=20.0,
     ),
     Attack(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import _thread
 import os
-import signal
 import time
 from contextlib import suppress
 
@@ -11,6 +11,7 @@ Json = dict[str, object]
 
 MIB = 1024 * 1024
 CGROUPS = "/sys/fs/cgroup"
+STACK_BYTES = 64 * 1024
 
 
 def memory(limit: int, fill: bool) -> Json:  # noqa: FBT001 - called by name
@@ -74,26 +75,26 @@ def processors(burners: int, seconds: float) -> Json:
     return {"quota": quota, "period": period, "used": used / (time.monotonic() - started), "cores": os.cpu_count() or 1}
 
 
-def forks(most: int) -> Json:
-    """How many processes could be there at once; it stops at `most`."""
+def threads(most: int) -> Json:
+    """How many threads could be there at once, which the kernel counts as processes; it stops at `most`."""
     limit = _read("pids.max", "pids/pids.max")
-    children: list[int] = []
-    refused = ""
+    started, refused = 0, ""
+    _thread.stack_size(STACK_BYTES)  # so that the limit of processes is met before that of memory
+    gate = _thread.allocate_lock()
+    gate.acquire()
     try:
-        while len(children) < most:
-            child = os.fork()
-            if child == 0:
-                signal.pause()
-                os._exit(0)
-            children.append(child)
-    except OSError as error:
-        refused = str(error.strerror)
-    finally:
-        for child in children:
-            os.kill(child, signal.SIGKILL)
-        for child in children:
-            os.waitpid(child, 0)
-    return {"limit": limit, "made": len(children), "refused": refused}
+        while started < most:
+            _thread.start_new_thread(_wait, (gate,))
+            started += 1
+    except RuntimeError as error:
+        refused = str(error)
+    gate.release()
+    return {"limit": limit, "started": started, "refused": refused}
+
+
+def _wait(gate: _thread.LockType) -> None:
+    with gate:
+        pass
 
 
 def _read(second: str, first: str) -> str:
