@@ -207,6 +207,12 @@ def test_AO8_W_25_ids_are_checked_before_they_touch_a_path(store, log, option, t
         (("--messages",), "--checkpoint"),
         (("--head", "0" * 64), "--verify"),
         (("--follow", "--summary"), "exclude each other"),
+        (("--pretty",), "Add --json"),
+        *(
+            (("--jobs", option), f"--jobs and {option} exclude each other")
+            for option in ("--tools", "--errors", "--verify")
+        ),
+        (("--jobs", "--job", "x"), "--jobs and --job exclude each other"),
     ],
 )
 def test_a_mistake_on_the_command_line_says_what_to_write_instead(store, log, args, message):

@@ -124,7 +124,7 @@ def test_without_wishes_every_installed_plugin_is_selected() -> None:
 def test_all_who_block_and_require_are_heard() -> None:
     chosen = select(
         environ={},
-        options=["no:a", "no:core"],
+        options=["no:a"],
         user={"block": ["b"], "require": ["x"], "allow": ["c"]},
         project={"block": ["d"], "require": ["y"], "acme": {"table": "of a plugin"}},
     )
@@ -147,7 +147,7 @@ def test_the_variable_is_an_exact_list_and_widens_nothing(variable, user, allowe
     assert select(environ={"PERSTACK_PLUGINS": variable}, user=user).allow == allowed
 
 
-@pytest.mark.parametrize("option", ["acme", "no:", "yes:acme"])
+@pytest.mark.parametrize("option", ["acme", "no:", "yes:acme", "no:core"])
 def test_an_option_that_is_not_understood_is_a_usage_error(option) -> None:
     with pytest.raises(UsageError, match="-p"):
         select(environ={}, options=[option])

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 from fake_plugins import install, runtime
-from perstack.errors import PluginConflict, PluginLoadError, PluginMissing
+from perstack.errors import PluginConflict, PluginLoadError, PluginMissing, UsageError
 from perstack.plugins.discovery import discover
 from perstack.plugins.manager import load
 from perstack.plugins.records import PluginRecord, PluginSelection, Status
 from perstack.plugins.registry import Registry
+from perstack.plugins.selection import select
 
 
 @pytest.fixture
@@ -227,3 +228,14 @@ class Plugin:
 def test_a_hook_that_only_a_newer_core_calls_may_be_marked_as_optional(site) -> None:
     install(site, "acme", runtime("acme") + "\n@hookimpl(optionalhook=True)\ndef perstack_dance(): pass\n")
     assert record(load_from(site), "acme").hooks == ("perstack_register_runtimes",)
+
+
+def test_a_plugin_that_is_left_out_for_once_has_to_be_installed(tmp_path: Path) -> None:
+    install(tmp_path, "acme")
+    found = discover([str(tmp_path)])
+    with pytest.raises(UsageError, match=r"-p no:acmee leaves out a plugin that is not installed") as refused:
+        load(select(environ={}, options=["no:acmee"]), candidates=found)
+    assert refused.value.hint == "Did you mean -p no:acme?"
+    load(select(environ={}, project={"block": ["acmee"]}), candidates=found)  # a project may know more plugins than we
+    registry = load(select(environ={}, options=["no:acme"]), candidates=found)
+    assert {record.name: record.status for record in registry.records}["acme"] is Status.BLOCKED

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from perstack.events import Checkpoint
     from perstack.journal.files import FileStore
     from perstack.journal.query import Query
@@ -22,6 +24,7 @@ SUMMARY = "Show what happened in past runs"
 
 _TAKE = 100
 _FILTERS = ("step", "type", "tool", "skill", "errors", "tools", "delegations", "network", "filter", "since")
+_OF_ONE_JOB = ("job", "run", "checkpoint", "messages", "verify", "context", "summary", "verbose")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -121,27 +124,32 @@ def _check_combinations(args: argparse.Namespace) -> None:
 
     if args.messages and not args.checkpoint:
         raise UsageError("--messages shows the conversation at a checkpoint.", hint="Add --checkpoint ID.")
+    if args.pretty and not args.json:
+        raise UsageError("--pretty is how --json is laid out.", hint="Add --json.")
+    if args.jobs:
+        _exclude(
+            args, "jobs", (*(each for each in _FILTERS if each != "since"), *_OF_ONE_JOB), "A list has whole jobs."
+        )
     if args.head and not args.verify:
         raise UsageError("--head is what --verify looks for.", hint="Add --verify.")
     if args.export:
-        for name in (
-            *_FILTERS,
-            "take",
-            "offset",
-            "context",
-            "summary",
-            "checkpoint",
-            "verify",
-            "jobs",
-            "json",
-            "follow",
-        ):
-            if getattr(args, name) not in (False, None, [], 0, _TAKE):
-                raise UsageError(f"--export and --{name} exclude each other.", hint="An export is whole.")
+        others = ("take", "offset", "context", "summary", "checkpoint", "verify", "jobs", "json", "follow")
+        _exclude(args, "export", (*_FILTERS, *others), "An export is whole.")
     if args.follow:
-        for name in ("offset", "context", "summary", "checkpoint", "verify", "jobs", "pretty"):
-            if getattr(args, name):
-                raise UsageError(f"--follow and --{name} exclude each other.")
+        _exclude(args, "follow", ("offset", "context", "summary", "checkpoint", "verify", "jobs", "pretty"))
+
+
+def _exclude(args: argparse.Namespace, option: str, others: Sequence[str], hint: str = "") -> None:
+    """None of the others was given.
+
+    Raises:
+        UsageError: One was.
+    """
+    from perstack.errors import UsageError
+
+    for name in others:
+        if getattr(args, name) not in (False, None, [], 0, _TAKE):
+            raise UsageError(f"--{option} and --{name} exclude each other.", hint=hint)
 
 
 def _query(args: argparse.Namespace) -> Query:

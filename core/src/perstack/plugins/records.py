@@ -63,8 +63,10 @@ class PluginSelection:
         allow: The only ones that may be imported, or None for all that are installed.
         block: Those that may not be, whatever `allow` says.
         require: Those without which nothing is run.
+        left_out: Those of `block` that the command line names, and that have to be installed.
     """
 
     allow: frozenset[str] | None = None
     block: frozenset[str] = frozenset()
     require: frozenset[str] = frozenset()
+    left_out: frozenset[str] = frozenset()

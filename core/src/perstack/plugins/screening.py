@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from difflib import get_close_matches
 
+from perstack.errors import UsageError
 from perstack.plugins.compatibility import incompatibility
 from perstack.plugins.discovery import Candidate
 from perstack.plugins.records import BUILT_IN_PLUGIN, PluginRecord, PluginSelection, Status
@@ -19,8 +21,12 @@ def screen(
         candidates: Installed plugins.
         selection: Which of them are wanted.
         core_version: The version of core that plugins have to fit.
+
+    Raises:
+        UsageError: The command line leaves out a plugin that is not installed.
     """
     candidates = tuple(candidates)
+    _check_installed(selection.left_out, {candidate.name for candidate in candidates})
     taken = Counter(candidate.name for candidate in candidates)
     records = []
     for candidate in candidates:
@@ -41,6 +47,13 @@ def screen(
             )
         )
     return tuple(records)
+
+
+def _check_installed(named: Collection[str], installed: Collection[str]) -> None:
+    for name in sorted(set(named) - set(installed)):
+        close = get_close_matches(name, sorted(installed), n=1)
+        hint = f"Did you mean -p no:{close[0]}?" if close else "See: perstack plugins list"
+        raise UsageError(f"-p no:{name} leaves out a plugin that is not installed.", hint=hint)
 
 
 def _verdict(candidate: Candidate, selection: PluginSelection, core_version: str) -> tuple[Status, str]:

@@ -34,7 +34,7 @@ def select(
 
     Raises:
         ConfigError: A list is none, or the project tries to allow.
-        UsageError: An option is not ``no:NAME``.
+        UsageError: An option is not ``no:NAME``, or NAME is perstack itself.
     """
     user, project = user or {}, project or {}
     problems = [
@@ -54,19 +54,24 @@ def select(
         )
     if problems:
         raise ConfigError(problems)
-    block = {*_names(user.get("block")), *_names(project.get("block")), *map(_blocked, options)}
+    left_out = frozenset(map(_blocked, options))
+    block = {*_names(user.get("block")), *_names(project.get("block")), *left_out}
     allow = frozenset(_names(user["allow"])) if "allow" in user else None
     if VARIABLE in environ:
         exact = frozenset(filter(None, (name.strip() for name in environ[VARIABLE].split(","))))
         allow = exact if allow is None else allow & exact
     require = {*_names(user.get("require")), *_names(project.get("require"))}
-    return PluginSelection(allow=allow, block=frozenset(block - {BUILT_IN_PLUGIN}), require=frozenset(require))
+    return PluginSelection(
+        allow=allow, block=frozenset(block - {BUILT_IN_PLUGIN}), require=frozenset(require), left_out=left_out
+    )
 
 
 def _blocked(option: str) -> str:
     word, colon, name = option.partition(":")
     if word != "no" or not colon or not name:
         raise UsageError(f"-p {option!r} is not understood.", hint="Write -p no:NAME to leave out a plugin.")
+    if name == BUILT_IN_PLUGIN:
+        raise UsageError(f"-p no:{name} would leave out perstack itself.", hint="See: perstack plugins list")
     return name
 
 
