@@ -27,9 +27,10 @@ from perstack.ids import new_id
 from perstack.testing.fnet.internet import Internet
 from perstack.testing.fnet.namespace import JoinedNamespace
 from perstack.testing.model_server import Call
+from perstack.testing.project import RunResult
 
 BASE = "debian:bookworm-slim"
-NAMES = ("*.example.com", "example.com", "*.example.org", "example.org", "*.example.net")
+NAMES = ("*.example.com", "*.wild.example.com", "*.example.org", "*.example.net")
 """What the certificate of the fake internet's servers is for."""
 AUTHORITY = "/workspace/authority.crt"
 """Where a sandbox finds the authority's certificate."""
@@ -75,9 +76,22 @@ class EgressBox(Box):
     internet: Internet
 
     @staticmethod
-    def python(source: str) -> Call:
+    def python(source: str, tool: str = "python") -> Call:
         """A call that runs a program with `CLIENT` before it; what it leaves in `result` is the answer."""
-        return Call("python", {"source": CLIENT + source})
+        return Call(tool, {"source": CLIENT + source})
+
+    def further(self, name: str, extra: str = "") -> str:
+        """The table of one more hostile skill, whose tool to run a program is called as the skill is."""
+        source = (self.workspace / "probe.py").read_text()
+        (self.workspace / f"{name}.py").write_text(source.replace('"python": lambda', f'"{name}": lambda'))
+        table = self.skill(name, extra, pick=[name])
+        return table.replace("/workspace/probe.py", f"/workspace/{name}.py")
+
+    @staticmethod
+    def found(result: RunResult) -> list[object]:
+        """What each call of the first step left in `result`, without what perstack says beside it."""
+        texts = [one["result"][0]["text"] for one in result.values("resolveToolResults", "toolResults", "*")]
+        return [readable(text) for text in texts]
 
     def settings(self, **egress: object) -> None:
         """The user's own settings: the table ``[egress]``."""
@@ -87,6 +101,13 @@ class EgressBox(Box):
         (place / "config.toml").write_text("\n".join(["[egress]", *lines, ""]))
 
 
+def readable(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
 @contextmanager
 def container_internet(real: Engine, folder: Path, names: Sequence[str] = NAMES) -> Iterator[tuple[str, Internet]]:
     """A fake internet, and the name of the container whose network namespace it is in.
@@ -94,7 +115,9 @@ def container_internet(real: Engine, folder: Path, names: Sequence[str] = NAMES)
     It works with every engine on this machine, as root: with Podman of an ordinary user too, if `real` runs it as them.
     """
     name = f"perstack-test-internet-{new_id()}"
-    command(real.name, "run", "-d", "--name", name, "--network", "none", BASE, "sleep", "infinity", env=real.env)
+    ipv6 = [f"--sysctl=net.ipv6.conf.{place}.disable_ipv6=0" for place in ("all", "lo")]  # engines switch it off
+    run = [real.name, "run", "-d", "--name", name, "--network=none", *ipv6, BASE, "sleep", "infinity"]
+    command(*run, env=real.env)
     try:
         pid = int(command(real.name, "inspect", "--format", "{{.State.Pid}}", name, env=real.env))
         with Internet(folder, names=names, namespace=JoinedNamespace(pid)) as internet:

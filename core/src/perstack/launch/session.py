@@ -30,6 +30,7 @@ from perstack.launch.plan import RunPlan
 from perstack.launch.signals import ended_by_signals
 from perstack.launch.sinks import event_sinks
 from perstack.launch.tooling import open_tools
+from perstack.sandbox.denials import Denials
 from perstack.sandbox.lease import check_works
 from perstack.specs import ProviderContext, RuntimeContext
 
@@ -87,12 +88,13 @@ async def _run(
     plan: RunPlan, recorder: Recorder, resumption: Resumption | None, person: Person, gates: Gates
 ) -> RunState:
     client = ModelClient(lambda: plan.provider.factory(_provider_context(plan, recorder, gates)))
+    denials = Denials(recorder.notify)
     runtime = plan.runtime.factory(
         RuntimeContext(
             run_id=new_id(),
             job_id=recorder.job_id,
             state_dir=local_state_dir(plan.request.state_dir),
-            notify=recorder.notify,
+            notify=denials.notify,
             policies=plan.decision.skills,
             egress=plan.egress,
         )
@@ -104,7 +106,7 @@ async def _run(
 
         await prove_run(plan, recorder)
     back = AskingBack(person.answer, redact=plan.redactor.text)
-    tools = open_tools(plan, recorder, runtime, person.approve, back, gates.skills)
+    tools = open_tools(plan, recorder, runtime, person.approve, back, gates.skills, denials)
     context = _context(plan, recorder, client, tools, person)
     back.job = context
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from perstack.engine.context import OpenTools, Tools
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from perstack.messages import ToolCall, ToolDefinition
     from perstack.policy.decide import ExpertPolicy
     from perstack.protocols import Runtime, SkillSession
+    from perstack.sandbox.denials import Denials
     from perstack.tools.review import Approver, Verdict
 
 
@@ -59,6 +61,7 @@ def open_tools(
     approver: Approver,
     back: AskingBack,
     gates: Mapping[str, str],
+    denials: Denials,
 ) -> OpenTools:
     """How runs of this job get their tools."""
     limit = output_limit(smallest_window(plan.models), most=TEXT_CHARACTERS)
@@ -93,6 +96,7 @@ def open_tools(
                 approver=approver,
                 reviewed=_Reviewed(recorder, run_id, policy.key),
                 shorten=outputs.shorten,
+                blocked=partial(denials.take, policy.key),
                 timeouts={skill.skill: skill.timeout for skill in policy.skills if skill.timeout is not None},
             )
             yield RunTools(box, Dispatcher(box, served, context))

@@ -61,6 +61,7 @@ class DispatchContext:
         timeout: Seconds for one call.
         timeouts: Other seconds for calls of some skills, by the skill's name.
         shorten: Makes a result's contents as short as the model can use.
+        blocked: What was kept from a skill, by its name, since this was last asked.
     """
 
     expert: str
@@ -71,6 +72,7 @@ class DispatchContext:
     timeout: float = CALL_SECONDS
     timeouts: Mapping[str, float] = field(default_factory=dict)
     shorten: Callable[[tuple[ContentPart, ...]], tuple[ContentPart, ...]] = bounded
+    blocked: Callable[[str], tuple[str, ...]] = lambda _: ()
 
 
 class Dispatcher:
@@ -164,7 +166,7 @@ class Dispatcher:
             id=call.id,
             skill_name=tool.skill,
             tool_name=call.tool_name,
-            result=outcome.contents,
+            result=(*outcome.contents, *(TextPart(text=line) for line in self._context.blocked(tool.skill))),
             is_error=outcome.is_error,
             untrusted=True,
         )

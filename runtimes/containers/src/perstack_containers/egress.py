@@ -6,6 +6,7 @@ any sandbox of the run does, so that what a skill has used up counts for the who
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from anyio.lowlevel import current_token
 from perstack.background import Later
 from perstack.errors import SandboxUnavailable
 from perstack.sandbox.audit_trail import AuditTrail
-from perstack.sandbox.egress import gate_policy
+from perstack.sandbox.egress import gate_policy, identity
 from perstack.skill_policy import Limits
 from perstack_proxy.limits import KIB, MIB
 
@@ -50,6 +51,8 @@ SOCKETS = "/run/sockets"
 LIMITS = Limits(memory=512 * MIB, memory_reserved=64 * MIB, cpus=2.0, pids=1024)
 """Of the egress container. 500 tunnels need 38 MB in the gate, and each handshake has a thread."""
 OPEN_FILES = 16384
+REMOVE_SECONDS = 5.0
+POLL_SECONDS = 0.05
 VOLUME_BYTES = 64 * KIB
 NETWORK_CONTROLS: frozenset[Control] = frozenset({"network", "private-addresses"})
 HARDENING: frozenset[Control] = frozenset({"filesystem", "capabilities", "user", "env", "rootfs"})
@@ -103,7 +106,8 @@ class Egress:
         self._run = run
         self._lock = anyio.Lock()
         self._holders = 0
-        self._volumes: dict[SkillPolicy, str] = {}
+        self._policies = tuple(policy for policy in context.policies if policy.egress and policy.argv)
+        self._volumes: dict[str, str] = {}
         self._gate: Gate | None = None
         self._holds: frozenset[Control] = frozenset()
         self._leads = True
@@ -130,7 +134,7 @@ class Egress:
             if not self._volumes:
                 with anyio.CancelScope(shield=True):
                     await self._run(self._make_volumes, view)
-        name = self._volumes.get(policy)
+        name = self._volumes.get(identity(policy))
         if name is None:
             raise SandboxUnavailable(f"Skill {policy.skill!r} is not among those that this run was decided for.")
         volume = Volume(name=name, target=EGRESS, read_only=True)
@@ -194,20 +198,20 @@ class Egress:
     # --- what blocks ------------------------------------------------------------------------------------------------
 
     def _make_volumes(self, view: View) -> None:
-        for at, policy in enumerate(one for one in self._context.policies if one.egress and one.argv):
+        for at, policy in enumerate(self._policies):
             name = f"perstack-{self._context.run_id}-{at}"
             labels = {**self._labels, EXPERT: policy.expert, SKILL: policy.skill}
             try:
                 self._engine.create_volume(volume_body(name, labels, view, self._engine.dialect))
             except EngineFailure as error:
                 raise SandboxUnavailable(f"{self._engine.name} could not make a volume: {error}") from error
-            self._volumes[policy] = name
+            self._volumes[identity(policy)] = name
 
     def _start(self, spec: ContainerSpec, token: EventLoopToken) -> None:
-        settings, places = self._context.egress, {policy: at for at, policy in enumerate(self._volumes)}
+        settings, places = self._context.egress, list(self._volumes)
         policy = gate_policy(
-            tuple(self._volumes),
-            socket=lambda one: f"{SOCKETS}/{places[one]}/gate.sock",
+            self._policies,
+            socket=lambda one: f"{SOCKETS}/{places.index(identity(one))}/gate.sock",
             parent=settings.parent_proxy or None,
         )
         gate, evidence = Gate.start(self._engine, spec, policy)
@@ -222,7 +226,7 @@ class Egress:
             self._holds -= {"private-addresses"}
         self._leads = evidence.facts.get("interfaces") != ["lo"] or spec.network.startswith("container:")
         trail = AuditTrail(
-            self._volumes,
+            self._policies,
             job_id=self._context.job_id,
             run_id=self._context.run_id,
             notify=self._context.notify,
@@ -237,13 +241,22 @@ class Egress:
     def _lost(self, words: str) -> None:
         """The gate ended by itself: from now on the skills of this run reach nothing."""
         self._report.status(NAME, "error", f"it ended, so no skill has a network any more: {words or 'without a word'}")
-        for policy in self._volumes:
+        for policy in self._policies:
             self._report.notice(policy.skill, "the egress container ended: it has no network any more")
 
     def _remove_volumes(self) -> None:
-        for policy, name in list(self._volumes.items()):
-            self._engine.remove_volume(name)
-            del self._volumes[policy]
+        """The volumes are gone; one that a container on its way out still has is given time, and then left to gc."""
+        deadline = time.monotonic() + REMOVE_SECONDS
+        for name in self._volumes.values():
+            while True:
+                try:
+                    self._engine.remove_volume(name)
+                    break
+                except EngineFailure:
+                    if time.monotonic() > deadline:
+                        break
+                    time.sleep(POLL_SECONDS)
+        self._volumes.clear()
 
 
 def volume_body(name: str, labels: Mapping[str, str], view: View, dialect: Dialect) -> JsonObject:
