@@ -87,12 +87,14 @@ def _review(args: argparse.Namespace, loaded: Loaded, registry: Registry) -> int
     from perstack.policy.review import review
 
     experts = closure(loaded, args.review) if args.review else tuple(loaded.project.experts.values())
+    tools, locked = _known(loaded, experts, registry)
     findings = review(
         loaded,
         experts,
         providers=registry.providers.values(),
         accepted=args.accept,
-        tools=_known(loaded, experts, registry),
+        tools=tools,
+        locked=locked,
     )
     left = [finding for finding in findings if not finding.accepted]
     if args.json:
@@ -105,23 +107,32 @@ def _review(args: argparse.Namespace, loaded: Loaded, registry: Registry) -> int
 
 def _known(
     loaded: Loaded, experts: Sequence[ExpertConfig], registry: Registry
-) -> dict[str, Sequence[SkillTool] | None]:
-    """What the skills of others offered when they last ran on this machine; checking starts none of them."""
+) -> tuple[dict[str, Sequence[SkillTool] | None], dict[str, int]]:
+    """What the skills of others are locked to, or offered when they last ran here; and how many packages are locked.
+
+    Checking starts none of them.
+    """
     from perstack.config.models import BASE_SKILL
     from perstack.journal.files import default_state_dir
+    from perstack.locking.holding import project_lock
     from perstack.policy.decide import verdicts
     from perstack.policy.validate import chosen_runtime
     from perstack.sandbox.known_tools import known_tools
     from perstack.sandbox.lease import WITHOUT_SERVER
 
     known, runtime = known_tools(default_state_dir(os.environ)), chosen_runtime(loaded, registry)
+    held = project_lock(loaded, os.environ)
     policies, _ = verdicts(loaded, experts, registry=registry, runtime_spec=runtime, workspace=loaded.directory)
-    return {
-        f"{policy.expert}/{policy.skill}": known.of(policy)
+    others = [
+        policy
         for expert in policies.values()
         for policy in expert.skills
         if policy.skill != BASE_SKILL and policy.kind not in WITHOUT_SERVER
-    }
+    ]
+    tools: dict[str, Sequence[SkillTool] | None] = {}
+    tools |= {f"{each.expert}/{each.skill}": held.tools(each) or known.of(each) for each in others}
+    counts = {f"{each.expert}/{each.skill}": held.package_count(each) for each in others}
+    return tools, {place: count for place, count in counts.items() if count}
 
 
 def _finding_line(finding: Finding) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 
 from perstack_proxy.sanitise import sanitise_line
 
 from perstack.cli.failures import warn
 from perstack.cli.project import add_project_options, open_with
-from perstack.errors import ExitCode
+from perstack.errors import ExitCode, LockMismatch
 from perstack.skill_policy import MOUNT_MODES
 
 SUMMARY = "Show what each skill of an Expert may do, and why"
@@ -31,6 +32,7 @@ def run(args: argparse.Namespace) -> int:
     mode = args.workspace_mode
     loaded, registry = open_with(args, {"policy": {"workspaceMode": mode}} if mode else {})
 
+    from perstack.locking.holding import NotInstalled, NotLocked, project_lock
     from perstack.paths import working_directory
     from perstack.policy.decide import decide
     from perstack.policy.explain import as_json, as_text
@@ -48,6 +50,10 @@ def run(args: argparse.Namespace) -> int:
         workspace=(working_directory() / args.workspace).resolve(),
         extra_env=args.env,
     )
+    try:
+        decision = project_lock(loaded, os.environ).decision(decision, runtime)
+    except (LockMismatch, NotInstalled, NotLocked) as error:
+        warn([f"A run would be refused: {error}"])
     vendors = {
         key: lines
         for key, policy in decision.experts.items()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from perstack_proxy.sanitise import sanitise_line
@@ -16,7 +17,23 @@ SUMMARY = "Remove what killed runs left behind"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``perstack gc``."""
     parser.add_argument("--runtime", metavar="NAME", action="append", default=[], help="runtimes (default: all)")
+    parser.add_argument(
+        "--packages", metavar="DAYS", type=float, help="also remove locked packages that were not used for so long"
+    )
     parser.add_argument("--state-dir", metavar="DIR", help="where journals are kept (default: the user's)")
+
+
+def _unused_packages(days: float | None) -> Iterator[str]:
+    """What was removed of the installed packages; a lock that names it brings it back."""
+    if days is None:
+        return
+    from perstack.locking.store import FOLDER, Store
+    from perstack.paths import cache_dir
+
+    store = Store(cache_dir(os.environ) / FOLDER)
+    for found in store.unused(days):
+        store.remove(found.key)
+        yield f"packages {found.title} ({found.key[:12]})"
 
 
 def run(args: argparse.Namespace) -> int:
@@ -46,6 +63,9 @@ def run(args: argparse.Namespace) -> int:
         for name in ended or ():
             count += 1
             print(f"{spec.name}: removed {sanitise_line(name)}")
+    for name in _unused_packages(args.packages):
+        count += 1
+        print(f"removed {sanitise_line(name)}")
     if not count:
         print("Nothing was left behind.")
     return ExitCode.COMPLETED

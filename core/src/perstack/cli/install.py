@@ -42,6 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="give this skill its variables while its tools are listed; can be repeated",
     )
+    parser.add_argument("--list", action="store_true", help="list the packages that are installed on this machine")
     parser.add_argument(
         "--workspace", metavar="DIR", default=".", help="shown to skills, read-only (default: this one)"
     )
@@ -52,6 +53,8 @@ def run(args: argparse.Namespace) -> int:
     """Write the lock, and show what is new or different in it."""
     from perstack.paths import working_directory
 
+    if args.list:
+        return _list(as_json=args.json)
     loaded, registry = open_with(args)
     lines = install(
         loaded,
@@ -66,6 +69,25 @@ def run(args: argparse.Namespace) -> int:
     else:
         for line in lines or ("Everything is installed, and is what the lock says.",):
             print(sanitise_line(line))
+    return ExitCode.COMPLETED
+
+
+def _list(*, as_json: bool) -> int:
+    """Print the package sets of all projects of this user."""
+    from datetime import datetime
+
+    from perstack.locking.store import FOLDER, Store
+    from perstack.paths import cache_dir
+
+    found = Store(cache_dir(os.environ) / FOLDER).kept()
+    rows = [
+        {"packages": one.title, "key": one.key, "used": datetime.fromtimestamp(one.used).astimezone().isoformat()}
+        for one in found
+    ]
+    if as_json:
+        print(json.dumps(rows, indent=2))
+    for row in () if as_json else rows:
+        print(sanitise_line(f"{row['key'][:12]}  {row['used'][:10]}  {row['packages']}"))
     return ExitCode.COMPLETED
 
 

@@ -111,6 +111,14 @@ class Held:
         locked = self.of(policy) if is_lockable(policy) else None
         return unlocked_tools(locked) if locked is not None else None
 
+    def package_count(self, policy: SkillPolicy) -> int:
+        """How many packages the skill is locked to, as the configuration starts it now."""
+        locked = self.of(policy)
+        if self.lock is None or locked is None or not locked.packages or command_changes(policy, locked):
+            return 0
+        packages = self.lock.packages[locked.packages]
+        return len(packages.npm) + len(packages.pypi)
+
     async def check_packages(self, policy: SkillPolicy) -> None:
         """Every file of the skill's packages is what it was when it was compared with the lock.
 

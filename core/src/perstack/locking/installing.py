@@ -163,9 +163,7 @@ class Installer:
         """The skill as it is started to list its tools."""
         mounts = tuple(replace(mount, mode="ro") for mount in policy.mounts)
         egress = policy.egress if policy.endpoint else ()
-        return replace(
-            policy, mounts=mounts, egress=egress, lazy=False, allow_sampling=False, allow_elicitation=False
-        )
+        return replace(policy, mounts=mounts, egress=egress, lazy=False, allow_sampling=False, allow_elicitation=False)
 
     def _values(self, policy: SkillPolicy) -> dict[str, str]:
         """Its variables: real ones for the user's own choice of skills, and for servers that already have them."""

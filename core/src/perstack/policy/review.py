@@ -47,6 +47,7 @@ CODES: Mapping[str, Code] = {
         Code(code="PKG001", summary="a package has no exact version, so each start may run other code"),
         Code(code="PKG002", summary="a package has an exact version", accept=False),
         Code(code="PKG003", summary="a package comes from outside of its registry"),
+        Code(code="PKG004", summary="a skill's packages are locked with their hashes", accept=False),
         Code(code="IMG001", summary="an image has no digest, so each start may run other code"),
         Code(code="ENV001", summary="a skill gets a variable", accept=False),
         Code(code="ENV002", summary="several skills get the same variable"),
@@ -114,6 +115,7 @@ def review(
     providers: Collection[ProviderSpec] = (),
     accepted: Collection[str] = (),
     tools: Mapping[str, Sequence[SkillTool] | None] | None = None,
+    locked: Mapping[str, int] | None = None,
 ) -> tuple[Finding, ...]:
     """Every finding about these Experts and about the project, project first.
 
@@ -123,9 +125,12 @@ def review(
         providers: Installed model providers, whose keys are watched for.
         accepted: Ids that are accepted besides those of the user's own settings.
         tools: What each skill offered when it last ran, by ``EXPERT/SKILL``; None for one that has not run yet.
+        locked: Numbers of packages that skills are locked to, by ``EXPERT/SKILL``.
     """
     known = {*accepted, *loaded.project.policy.accept}
-    case = _Case(loaded=loaded, keys=env.provider_keys(providers), asked=_asked(experts), tools=tools or {})
+    case = _Case(
+        loaded=loaded, keys=env.provider_keys(providers), asked=_asked(experts), tools=tools or {}, locked=locked or {}
+    )
     findings = [*case.project(), *(finding for expert in experts for finding in case.expert(expert))]
     return tuple(
         Finding(
@@ -158,6 +163,7 @@ class _Case:
     keys: Collection[str]
     asked: Mapping[str, Sequence[str]]
     tools: Mapping[str, Sequence[SkillTool] | None]
+    locked: Mapping[str, int]
 
     def project(self) -> Iterator[Finding]:
         """Findings that concern every Expert."""
@@ -216,17 +222,10 @@ class _Case:
             yield place.finding("CMD003", f"runs {line} as the base tools", "command")
         if program(argv) in _SHELLS or _INLINE.get(program(argv).rstrip("0123456789.")) in argv:
             yield place.finding("CMD002", f"runs the code in {line}", "command")
-        found = packages(argv)
-        key = "packageName" if skill.package_name is not None else "args"
-        if found is not None and not found:
-            yield place.finding("PKG001", f"{line} names no package that could be checked", key)
-        for package in found or ():
-            if package.elsewhere:
-                yield place.finding("PKG003", f"{package.spec} is fetched from there", key)
-            elif package.version is None:
-                yield place.finding("PKG001", f"{package.spec} has no exact version", key)
-            else:
-                yield place.finding("PKG002", f"{package.spec} is version {package.version}, without a hash", key)
+        if place.where in self.locked:
+            yield place.finding("PKG004", f"runs {self.locked[place.where]} packages as they are locked", "command")
+        else:
+            yield from _packages(place, skill, argv)
         if skill.image is not None and "@sha256:" not in skill.image:
             yield place.finding("IMG001", f"{skill.image} has no digest", "image")
 
@@ -274,6 +273,21 @@ class _Place:
         """A finding at a key of the skill's table."""
         origin = self.loaded.origins.at("experts", self.expert, "skills", self.skill, *path)
         return _finding(code, message, self.where, origin)
+
+
+def _packages(place: _Place, skill: StdioSkill, argv: Sequence[str]) -> Iterator[Finding]:
+    """What is known of the packages that nothing but the command line fixes."""
+    line, found = shlex.join(argv), packages(argv)
+    key = "packageName" if skill.package_name is not None else "args"
+    if found is not None and not found:
+        yield place.finding("PKG001", f"{line} names no package that could be checked", key)
+    for package in found or ():
+        if package.elsewhere:
+            yield place.finding("PKG003", f"{package.spec} is fetched from there", key)
+        elif package.version is None:
+            yield place.finding("PKG001", f"{package.spec} has no exact version", key)
+        else:
+            yield place.finding("PKG002", f"{package.spec} is version {package.version}, without a hash", key)
 
 
 def _remote(place: _Place, skill: RemoteSkill) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec.structs import replace
 
-from perstack.errors import PerstackError, ToolError
+from perstack.errors import LockMismatch, PerstackError, ToolError
 from perstack.messages import ContentPart, TextPart, ToolResult, text_result
 from perstack.specs import ToolView
 from perstack.tools.arguments import argument_problems, output_problems
@@ -100,13 +100,19 @@ class Dispatcher:
             return text_result(call, f"Not executed: checking the call failed ({_told(error)}).", is_error=True)
 
     async def call(self, call: ToolCall) -> ToolResult:
-        """The result of a call to a skill, whatever happens; only cancellation escapes."""
+        """The result of a call to a skill, whatever happens.
+
+        Raises:
+            LockMismatch: The skill is not what it was locked to, so nothing more is called.
+        """
         refusal = await self.admit(call)
         if refusal is not None:
             return self._finished(call, refusal)
         try:
             result = await self._through(self._layers, call)(call)
             return self._finished(call, result)
+        except LockMismatch:
+            raise
         except Exception as error:  # noqa: BLE001 - one broken call must not end the run
             return self._finished(call, text_result(call, _told(error), is_error=True))
 
