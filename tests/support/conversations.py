@@ -11,23 +11,28 @@ from perstack.testing.model_server.requests import ModelRequest
 
 def said(request: ModelRequest) -> list[str]:
     """The conversation without its instruction, block by block as JSON; marks for caches, which move, are left out."""
-    return [line for message in request.messages if message["role"] != "system" for line in _blocks(message)]
+    told = ("system", "developer")
+    return [line for message in request.messages if message.get("role") not in told for line in _blocks(message)]
 
 
 def _blocks(message: dict[str, object]) -> list[str]:
     content = message.get("content")
     rest = {key: value for key, value in message.items() if key != "content"}
     blocks = content if isinstance(content, list) else [content]
-    return [json.dumps([rest, _unmarked(block)], sort_keys=True) for block in blocks]
+    return [json.dumps([rest, _unmarked(block)], sort_keys=True) for block in blocks if not _is_mark(block)]
 
 
 def _unmarked(block: object) -> object:
     return {key: value for key, value in block.items() if key != "cache_control"} if isinstance(block, dict) else block
 
 
+def _is_mark(block: object) -> bool:
+    return isinstance(block, dict) and "cachePoint" in block
+
+
 def answers(request: ModelRequest) -> int:
     """How many answers of the model are in the conversation."""
-    return sum(message.get("role") == "assistant" for message in request.messages)
+    return sum(message.get("role") in ("assistant", "model") for message in request.messages)
 
 
 def effects(log: Path) -> Counter[str]:

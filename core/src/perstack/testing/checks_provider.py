@@ -252,6 +252,11 @@ class ProviderChecks:
         error = await self.fails(Raw(body=self.endless, content_type=self.content_type))
         assert "8388608 byte limit" in str(error)
 
+    async def test_a_huge_event_within_the_bound_is_taken_whole(self) -> None:
+        text = uuid.uuid4().hex * 2**16
+        got, _ = await self.ask(Turn(calls=[Call("writeTextFile", {"text": text})], piece=2**22))
+        assert got.calls[0].args == {"text": text}
+
     async def test_W_17_a_model_that_never_begins_is_given_up_on_in_time(self) -> None:
         error = await self.fails(Stall(gate=Gate()), timeout=0.1)
         assert "did not begin to answer within 0.1 s" in str(error)
