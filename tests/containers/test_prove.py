@@ -10,12 +10,14 @@ import fake_plugins
 import pytest
 import weak_runtime
 from egress_box import egress_box
+from engines import python
 from perstack.skill_policy import CONTROLS
 from proofs import prove, verdicts
 from repository import ROOT
 
 pytestmark = pytest.mark.engine
 
+NOT_EVERYWHERE = {"limits.disk", "limits.swap"}
 SECONDS = 60.0
 """The longest that a proof of one runtime may take, once there is an image."""
 
@@ -37,7 +39,7 @@ def test_every_claim_of_a_runtime_is_proved_for_each_skill_within_a_minute(hosti
     assert set(found) == {"@perstack/base", "probe"}
     for controls in found.values():
         assert list(controls) == list(CONTROLS)
-        assert {name for name, verdict in controls.items() if verdict != "proved"} <= {"limits.disk", "limits.swap"}
+        assert {name for name, verdict in controls.items() if verdict != "proved"} <= NOT_EVERYWHERE
         assert controls["limits.disk"] == "not claimed"
     assert "was ended after" in done.stdout, "a limit that is small is filled"
     assert "heard nothing" in done.stdout, "the evidence for the network comes from outside"
@@ -91,3 +93,14 @@ def test_N2_N7_AN5_a_skill_with_domains_is_proved_to_reach_no_other_host_by_what
             assert "on record" in attacks[control, "forwarder"]
         assert box.internet.arrivals == []
         assert box.internet.asked() == set(), "no name was asked for, not even the one that is allowed"
+
+
+def test_AH3_a_run_with_prove_tries_every_sandbox_before_a_skill_starts(hostile) -> None:
+    result = hostile.run(python("result = 1"), options=("--prove",))
+    assert result.exit_code == 0, result.stderr
+    proof = result.one("proveBoundary")
+    assert proof["ok"] is True
+    for controls in proof["verdicts"].values():
+        assert {control for control, verdict in controls.items() if verdict != "proved"} <= NOT_EVERYWHERE
+    assert proof["durationMs"] < 30_000
+    assert result.types.index("proveBoundary") < result.types.index("skillStarting")

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 
 from perstack.cli.project import add_project_options, open_with
 from perstack.errors import ExitCode, UsageError
+from perstack.skill_policy import CONTROLS, MOUNT_MODES
 
 if TYPE_CHECKING:
     from perstack.config.loading import Loaded
+    from perstack.messages import JsonValue
 
 EPILOG = """\
 exit codes:
@@ -28,6 +30,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     parser.add_argument("expert", metavar="EXPERT", nargs="?", help="key of an Expert (default: all of them)")
     parser.add_argument("--workspace", metavar="DIR", default=".", help="workspace of the run (default: this one)")
+    parser.add_argument("--workspace-mode", choices=MOUNT_MODES, help="try it as for a run with this option")
+    parser.add_argument(
+        "--env", metavar="NAME", action="append", default=[], help="further variable for the Expert's skills"
+    )
+    relax_help = "try it as for a run that may go without this control; can be repeated"
+    parser.add_argument("--relax", metavar="CONTROL", action="append", default=[], choices=CONTROLS, help=relax_help)
     parser.add_argument("--junit", metavar="FILE", help="write the result as JUnit XML, too")
     parser.add_argument("--state-dir", metavar="DIR", help="where journals are kept (default: the user's)")
     add_project_options(parser)
@@ -39,13 +47,17 @@ def run(args: argparse.Namespace) -> int:
     from perstack_proxy.processes import set_not_dumpable
 
     set_not_dumpable()  # before a single secret is read
-    loaded, registry = open_with(args)
+    policy: dict[str, JsonValue] = {"relax": args.relax or None, "workspaceMode": args.workspace_mode}
+    policy = {key: value for key, value in policy.items() if value is not None}
+    loaded, registry = open_with(args, {"policy": policy} if policy else {})
 
     from perstack.cli.failures import warn
     from perstack.config.models import RUNTIME
     from perstack.journal.files import default_state_dir
     from perstack.launch.proof import prove_project
+    from perstack.launch.request import check_place
     from perstack.launch.signals import ended_by_signals
+    from perstack.locking.holding import project_lock
     from perstack.paths import working_directory
     from perstack.policy.decide import decide
     from perstack.proving.findings import SkillProof
@@ -53,8 +65,14 @@ def run(args: argparse.Namespace) -> int:
 
     runtime = registry.runtime(loaded.project.runtime or RUNTIME)
     workspace = (working_directory() / args.workspace).resolve()
+    state_dir = Path(args.state_dir) if args.state_dir else default_state_dir(os.environ)
+    check_place(workspace, state_dir)
+    held = project_lock(loaded, os.environ)
     decisions = [
-        decide(loaded, expert, registry=registry, runtime_spec=runtime, workspace=workspace)
+        held.decision(
+            decide(loaded, expert, registry=registry, runtime_spec=runtime, workspace=workspace, extra_env=args.env),
+            runtime,
+        )
         for expert in _experts(loaded, args.expert)
     ]
 
@@ -66,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
                 registry=registry,
                 runtime_spec=runtime,
                 workspace=workspace,
-                state_dir=Path(args.state_dir) if args.state_dir else default_state_dir(os.environ),
+                state_dir=state_dir,
                 progress=lambda text: warn([f"trying {text}"]),
             )
         raise AssertionError("the block above returns or raises")
@@ -74,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
     started = time.monotonic()
     proofs = anyio.run(main)
     if args.junit:
-        Path(args.junit).write_bytes(as_junit(proofs, runtime=runtime.name))
+        _write(Path(args.junit), as_junit(proofs, runtime=runtime.name))
     if args.json:
         print(json.dumps(as_json(proofs, runtime=runtime.name, seconds=time.monotonic() - started), indent=2))
     else:
@@ -84,6 +102,14 @@ def run(args: argparse.Namespace) -> int:
         for line, tone in as_text(proofs):
             output.line(line, tone)
     return ExitCode.BROKEN if any(proof.broken for proof in proofs) else ExitCode.COMPLETED
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        message = f"{str(path)!r} could not be written: {error.strerror}."
+        raise UsageError(message, hint="Choose another FILE.") from None
 
 
 def _experts(loaded: Loaded, wanted: str | None) -> tuple[str, ...]:

@@ -54,22 +54,26 @@ class RunRequest:
                 checked_id(value, what=name)
         if not self.query.strip():
             raise UsageError("The query is empty.", hint="Say what the Expert is to do.")
-        if not self.workspace.is_dir():
-            raise UsageError(
-                f"The workspace {str(self.workspace)!r} is not a directory.", hint="Make it, or choose one."
-            )
         for name, text in (("query", self.query), ("workspace's name", str(self.workspace))):
             if not _is_text(text):
                 raise UsageError(f"The {name} is not UTF-8, so it could not be recorded.", hint="Write it in UTF-8.")
-        self._check_state_dir()
+        check_place(self.workspace, local_state_dir(self.state_dir))
 
-    def _check_state_dir(self) -> None:
-        state_dir = local_state_dir(self.state_dir).resolve()
-        if state_dir.is_relative_to(self.workspace):
-            raise UsageError(
-                f"The state directory {str(state_dir)!r} lies in the workspace, where Experts could change the record.",
-                hint="Choose another --workspace, or another --state-dir.",
-            )
+
+def check_place(workspace: Path, state_dir: Path) -> None:
+    """The workspace is there, and what perstack keeps lies outside of it.
+
+    Raises:
+        UsageError: It is not, or does not.
+    """
+    if not workspace.is_dir():
+        raise UsageError(f"The workspace {str(workspace)!r} is not a directory.", hint="Make it, or choose one.")
+    if state_dir.resolve().is_relative_to(workspace):
+        raise UsageError(
+            f"The state directory {str(state_dir.resolve())!r} lies in the workspace, "
+            "where Experts could change the record.",
+            hint="Choose another --workspace, or another --state-dir.",
+        )
 
 
 def _is_text(value: str) -> bool:

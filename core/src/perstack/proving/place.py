@@ -57,13 +57,14 @@ def digest(salt: str, value: str) -> str:
 
 def _files(case: Case) -> JsonObject:
     workspace = case.workspace
+    packages = (case.policy.packages,) if case.policy.packages is not None else ()
     return {
         "directories": [str(bait) for bait in case.host.baits],
         "name": case.host.canary,
         "mark": case.mark,
         "guarded": [name for name in CONTROL_FILES if (workspace / name).is_file()],
         "hidden": [name for name in SECRET_FILES if (workspace / name).is_file() and (workspace / name).stat().st_size],
-        "read_only": [mount.target for mount in case.policy.mounts if mount.mode == "ro"],
+        "read_only": [mount.target for mount in (*case.policy.mounts, *packages) if mount.mode == "ro"],
     }
 
 

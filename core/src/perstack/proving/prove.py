@@ -108,7 +108,7 @@ async def prove(
     )
     numbers = count(1)
     found: list[SkillProof] = []
-    async with outside([Path(tempfile.gettempdir()), context.state_dir]) as host:
+    async with outside(_baits(context)) as host:
         for expert in experts:
             context.progress(f"{expert.key}: {len(expert.skills)} skills on {context.runtime_name}")
             cases = [
@@ -126,6 +126,12 @@ async def prove(
             ]
             found += await _expert(cases, probes[expert.key], lease)
     return tuple(found)
+
+
+def _baits(context: ProofContext) -> list[Path]:
+    """Where there is something to find that no skill may see."""
+    places = (Path(tempfile.gettempdir()).resolve(), context.state_dir.resolve())
+    return [place for place in places if not place.is_relative_to(context.workspace)]
 
 
 async def _expert(cases: Sequence[Case], probes: Sequence[SkillPolicy], lease: LeaseContext) -> list[SkillProof]:
