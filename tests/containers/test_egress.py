@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from egress_box import EgressBox, egress_box
@@ -102,3 +103,23 @@ def test_AH1_a_kill_leaves_neither_containers_nor_volumes(outside, real) -> None
         "nothing is left",
         seconds=GONE_SECONDS,
     )
+
+
+def test_AN17_the_egress_container_is_as_hardened_as_a_sandbox_and_publishes_nothing(outside, real) -> None:
+    with outside.running() as process:
+        (container,) = eventually(lambda: egress_containers(real, process.pid), "the egress container is there")
+        sandbox = outside.container(process)
+        for name in (container, sandbox):
+            state = real.inspect(name)
+            lines = Path(f"/proc/{state['State']['Pid']}/status").read_text().splitlines()
+            kernel = {line.partition(":")[0]: line.partition(":")[2].split() for line in lines}
+            assert {int(kernel[each][0], 16) for each in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {0}
+            assert (kernel["NoNewPrivs"], kernel["Seccomp"]) == (["1"], ["2"])
+            assert "0" not in kernel["Uid"] + kernel["Gid"] + kernel["Groups"]
+            host = state["HostConfig"]
+            assert host["ReadonlyRootfs"] is True
+            assert not host["PortBindings"]
+            assert 0 < host["Memory"] < 4 * 1024**3
+            assert 0 < host["PidsLimit"] <= 1024
+        assert real.inspect(sandbox)["HostConfig"]["NetworkMode"] == "none"
+        assert real.inspect(container)["HostConfig"]["NetworkMode"] != "none", "the control: the one with a network"
