@@ -153,8 +153,13 @@ class Jobs(RuleBasedStateMachine):
         return any(event["type"] == "startRun" for event in self.events)
 
     def is_waiting(self) -> bool:
-        own = [event for event in self.events if event.get("expertKey") == "lead"]
-        return bool(own) and own[-1]["type"] == "stopRunByInteractiveTool"
+        """Whether the lead's newest run stopped for a question; a process that ended before its run changes nothing."""
+        turns = [
+            event["type"]
+            for event in self.events
+            if event.get("expertKey") == "lead" and event["type"].startswith(("startRun", "stopRun", "completeRun"))
+        ]
+        return bool(turns) and turns[-1] == "stopRunByInteractiveTool"
 
     def check(self, result: RunResult) -> None:
         events = self.events  # which checks the chain
