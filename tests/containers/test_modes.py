@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 import secrets
 
 import pytest
-from engines import python
+from engines import eventually, python
 from perstack.testing.model_server import Call
 
 pytestmark = pytest.mark.engine
@@ -70,3 +72,100 @@ def test_Q11_F2_with_ro_no_tool_can_write_while_another_skill_of_the_run_can(hos
     _, probe, changed = run(base="rw", probe="rw", options=("--workspace-mode", "ro"))
     assert "done" not in str(probe)
     assert changed == set(), "the option narrows every skill"
+
+
+MAKES = """
+import os
+open("/workspace/edited", "w").write("inside")
+os.unlink("/workspace/deleted")
+os.rename("/workspace/moved", "/workspace/new-name")
+open("/workspace/.envrc", "w").write("owned")
+os.symlink("/etc/passwd", "/workspace/out")
+result = open("/workspace/kept").read()
+"""
+
+
+def settled(hostile, *args: str):
+    return hostile.project.perstack("changes", *args, env=hostile.all_env)
+
+
+def test_AF9_F2_with_overlay_nothing_changes_until_it_is_applied_and_each_change_names_its_call(hostile) -> None:
+    for name in ("edited", "deleted", "moved", "kept"):
+        (hostile.workspace / name).write_text(f"as it was {name}")
+    before = {path.name: path.read_text() for path in hostile.workspace.iterdir()}
+    base = Call("writeTextFile", {"path": "by-base", "text": "text of the base skill\n"})
+    result = hostile.run(python(MAKES), base, options=("--workspace-mode", "overlay"))
+    assert result.exit_code == 0, result.stderr
+    assert result.tool_results["python"] == "as it was kept"
+    assert {path.name: path.read_text() for path in hostile.workspace.iterdir()} == before, "the host is as it was"
+    assert f"kept until you apply or drop them: perstack changes {result.job_id}" in result.stderr
+    shown = settled(hostile, result.job_id)
+    assert shown.exit_code == 0, shown.stderr
+    for line in (
+        "modified edited",
+        "    -as it was edited",
+        "    +inside",
+        "deleted deleted",
+        "added new-name, renamed from moved",
+        "    +text of the base skill",
+        "    held back: other programs obey it: an environment file",
+        "    held back: the link leads out of the workspace",
+    ):
+        assert line in shown.stdout, shown.stdout
+    assert "probe:python (box, " in shown.stdout
+    (hostile.workspace / "deleted").write_text("changed on the host meanwhile")
+    applied = settled(hostile, result.job_id, "--apply", "--json")
+    assert applied.exit_code == 2, applied.stderr
+    assert "as it was" not in (hostile.workspace / "edited").read_text()
+    assert (hostile.workspace / "by-base").read_text() == "text of the base skill\n"
+    assert (hostile.workspace / "by-base").stat().st_uid == os.getuid()
+    assert (hostile.workspace / "new-name").read_text() == "as it was moved"
+    assert (hostile.workspace / "deleted").read_text() == "changed on the host meanwhile"
+    assert not [name for name in ("moved", ".envrc", "out") if os.path.lexists(hostile.workspace / name)]
+    left = {change["path"]: change["verdict"] for change in json.loads(applied.stdout)["left"]}
+    assert left == {"deleted": "conflict", ".envrc": "held", "out": "held"}
+    assert settled(hostile, result.job_id, "--drop").exit_code == 0
+    assert settled(hostile).stdout == "No changes are kept.\n"
+    assert hostile.run(python(MAKES.replace("moved", "new-name"))).exit_code == 0
+    assert not (hostile.workspace / "deleted").exists(), "the control: with rw the same program changes the host"
+
+
+def test_an_overlay_is_one_copy_for_all_skills_of_a_job_and_goes_on_with_it(hostile) -> None:
+    hostile.write(BASE.format(mode="ro"), hostile.skill())
+    write = python("open('/workspace/made', 'w').write('in the copy')\nresult = 1")
+    first = hostile.run(write, options=("--workspace-mode", "overlay"))
+    assert first.exit_code == 0, first.stderr
+    again = ("--continue-job", first.job_id, "--workspace-mode", "overlay")
+    read = Call("readTextFile", {"path": "made"})
+    second = hostile.run(read, options=again)
+    assert "in the copy" in second.tool_results["readTextFile"], "a skill that may only read reads what another made"
+    refused = hostile.run(read, options=("--continue-job", first.job_id))
+    assert refused.exit_code == 1
+    assert "neither applied nor dropped" in refused.stderr
+    third = hostile.run(text="done", options=(*again, "--apply"))
+    assert third.exit_code == 0, third.stderr
+    assert (hostile.workspace / "made").read_text() == "in the copy"
+    assert settled(hostile).stdout == "No changes are kept.\n"
+
+
+def test_AX10_what_a_killed_run_changed_in_a_copy_is_not_lost(hostile) -> None:
+    (hostile.workspace / "edited").write_text("as it was")
+    write = python("open('/workspace/edited', 'w').write('before the kill')\nresult = 1")
+    with hostile.running(write) as process:
+        copies = hostile.project.state / "changes"
+        eventually(
+            lambda: any(path.read_text() == "before the kill" for path in copies.glob("*/workspace/edited")),
+            "the copy is changed",
+            seconds=120,
+        )
+        process.kill()
+        process.wait()
+    assert (hostile.workspace / "edited").read_text() == "as it was"
+    (run,) = (path.name for path in copies.iterdir())
+    collected = hostile.project.perstack("gc", "--runtime", hostile.engine.name, env=hostile.all_env)
+    assert f"Run {run} was killed with 1 change: 1 to apply" in collected.stdout
+    after = hostile.run(text="done")
+    assert f"See: perstack changes {run}" in after.stderr, "the next start says so as well"
+    assert settled(hostile, run, "--apply").exit_code == 0
+    assert (hostile.workspace / "edited").read_text() == "before the kill"
+    assert settled(hostile).stdout == "No changes are kept.\n"

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from perstack.staging.copies import NEVER_ROOT
 from perstack.testing import probe
 from perstack.testing.model_server import Call, ModelServer, Turn
 from perstack.testing.project import Project, RunResult
@@ -20,7 +21,6 @@ from perstack_containers.context import sandbox_files
 from perstack_containers.http import EngineFailure, call, containers
 from perstack_containers.image import Recipe
 from perstack_containers.labels import RUN, SKILL, SUPERVISOR
-from perstack_containers.place import NEVER_ROOT
 from repository import ROOT
 
 SECONDS = 300.0

@@ -198,6 +198,10 @@ class SandboxUnavailable(SandboxError):
     """A sandbox could not be opened, or is gone."""
 
 
+class StagingError(PerstackError):
+    """A copy of a workspace cannot be made, compared or brought back; nothing of it is lost."""
+
+
 class SkillError(PerstackError):
     """A skill did not start, or its server broke the protocol."""
 

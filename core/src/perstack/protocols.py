@@ -35,7 +35,8 @@ class SandboxRequest:
     Attributes:
         policy: The decided policy; the sandbox allows nothing beyond it.
         env: Values for the names of `policy.env`. Secrets: never on a command line, in a label or in a log.
-        workspace: Host directory of the run, resolved.
+        workspace: Host directory that the sandbox sees, resolved: the workspace, or the job's copy of it. Where the
+            policy says ``overlay`` and this is the workspace itself, nothing in it may be changed.
     """
 
     policy: SkillPolicy

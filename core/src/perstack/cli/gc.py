@@ -40,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
     """Print each thing that was removed; a runtime that does not work here has left nothing."""
     import anyio
 
+    from perstack.cli.changes import left_over
     from perstack.cli.failures import warn
     from perstack.cli.plugin_loading import load_plugins
     from perstack.ids import new_id
@@ -66,6 +67,9 @@ def run(args: argparse.Namespace) -> int:
     for name in _unused_packages(args.packages):
         count += 1
         print(f"removed {sanitise_line(name)}")
-    if not count:
+    kept = [*left_over(state)]
+    for line in kept:
+        print(line)
+    if not count and not kept:
         print("Nothing was left behind.")
     return ExitCode.COMPLETED

@@ -30,6 +30,7 @@ COMMANDS = {
     "prove": Command("perstack.cli.prove", "Try to break out of a project's own sandboxes"),
     "runtimes": Command("perstack.cli.runtimes", "Show which controls each runtime enforces here"),
     "log": Command("perstack.cli.log", "Show what happened in past runs"),
+    "changes": Command("perstack.cli.changes", "Show, apply or drop what skills changed in copies of workspaces"),
     "doctor": Command("perstack.cli.doctor", "Check this machine and its runtimes"),
     "gc": Command("perstack.cli.gc", "Remove what killed runs left behind"),
     "plugins": Command("perstack.cli.plugins", "List, show and check plugins"),

@@ -11,6 +11,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from perstack.errors import ExitCode, UsageError
 from perstack.skill_policy import CONTROLS, MOUNT_MODES
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--workspace", metavar="DIR", default=".", help="directory that the Expert works in (default: this one)")
     mode_help = "what skills may do with it; never more than the configuration says (default: rw)"
     add("--workspace-mode", choices=MOUNT_MODES, help=mode_help)
+    add("--apply", action="store_true", help="with overlay: apply the changes when the job is completed")
     add("--env-path", metavar="PATH", action="append", help="env file, instead of the configured ones; can be repeated")
     add("--env", metavar="NAME", action="append", default=[], help="further variable for the Expert's skills")
     add(
@@ -91,12 +93,16 @@ def run(args: argparse.Namespace) -> int:
     from perstack.cli.failures import warn
     from perstack.cli.project import open_overridden
     from perstack.launch.notices import notices
+    from perstack.launch.overlay import has_overlay
 
     set_not_dumpable()  # before a single secret is read
     request = _request(args)
     loaded, registry = open_overridden(args, _overrides(args))
     plan = _planned(request, loaded, registry)
+    if args.apply and not has_overlay(plan.decision):
+        raise UsageError("--apply: no skill of this run works on a copy.", hint="Add: --workspace-mode overlay")
     warn(notices(plan))
+    _warn_of_left_over(plan)
     return _perform(plan, args)
 
 
@@ -181,6 +187,7 @@ def _perform(plan: RunPlan, args: argparse.Namespace) -> int:
     from perstack.engine.outcome import exit_code
     from perstack.journal.approvals import StandingApprovals
     from perstack.journal.files import local_state_dir
+    from perstack.launch.overlay import has_overlay
     from perstack.launch.session import Ended, Person, run_job
     from perstack.launch.signals import Interrupted
 
@@ -212,7 +219,25 @@ def _perform(plan: RunPlan, args: argparse.Namespace) -> int:
     show.check()
     output.end(ended)
     warn([f"Journal of job {ended.job_id} ends at {ended.head}"])
-    return exit_code(ended.run)
+    code = exit_code(ended.run)
+    if has_overlay(plan.decision):
+        from perstack.cli.changes import settle
+
+        done = code == ExitCode.COMPLETED
+        state_dir = local_state_dir(plan.request.state_dir)
+        warn(settle(state_dir, ended.job_id, apply=args.apply and done, ask=done and not lines))
+    return code
+
+
+def _warn_of_left_over(plan: RunPlan) -> None:
+    from perstack.journal.files import local_state_dir
+
+    state_dir = local_state_dir(plan.request.state_dir)
+    if (state_dir / "changes").is_dir():
+        from perstack.cli.changes import left_over
+        from perstack.cli.failures import warn
+
+        warn(left_over(state_dir))
 
 
 async def _keep_ticking(output: RunOutput) -> None:

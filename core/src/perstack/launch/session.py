@@ -26,6 +26,7 @@ from perstack.journal.files import local_state_dir
 from perstack.launch.asking_back import AskingBack
 from perstack.launch.host_gate import Gates, open_gate
 from perstack.launch.outbound import recording
+from perstack.launch.overlay import overlay
 from perstack.launch.plan import RunPlan
 from perstack.launch.signals import ended_by_signals
 from perstack.launch.sinks import event_sinks
@@ -36,6 +37,7 @@ from perstack.specs import ProviderContext, RuntimeContext
 
 if TYPE_CHECKING:
     from perstack.protocols import JournalStore, JournalWriter
+    from perstack.staging.attribution import Attribution
     from perstack.tools.review import Approver
 
 
@@ -78,14 +80,20 @@ async def run_job(plan: RunPlan, *, watchers: Sequence[Watcher], person: Person)
             )
             await stack.enter_async_context(ended_by_signals(lambda: hint))
             gates = await stack.enter_async_context(open_gate(plan, recorder))
-            run = await _run(plan, recorder, resumption, person, gates)
+            changes = await stack.enter_async_context(overlay(plan, job_id))
+            run = await _run(plan, recorder, resumption, person, gates, changes)
     finally:
         writer.close()
     return Ended(job_id=job_id, run=run, head=writer.head)
 
 
 async def _run(
-    plan: RunPlan, recorder: Recorder, resumption: Resumption | None, person: Person, gates: Gates
+    plan: RunPlan,
+    recorder: Recorder,
+    resumption: Resumption | None,
+    person: Person,
+    gates: Gates,
+    changes: Attribution | None,
 ) -> RunState:
     client = ModelClient(lambda: plan.provider.factory(_provider_context(plan, recorder, gates)))
     denials = Denials(recorder.notify)
@@ -106,7 +114,7 @@ async def _run(
 
         await prove_run(plan, recorder)
     back = AskingBack(person.answer, redact=plan.redactor.text)
-    tools = open_tools(plan, recorder, runtime, person.approve, back, gates.skills, denials)
+    tools = open_tools(plan, recorder, runtime, person.approve, back, gates.skills, denials, changes=changes)
     context = _context(plan, recorder, client, tools, person)
     back.job = context
     try:

@@ -26,10 +26,11 @@ from perstack.tools.results import TEXT_CHARACTERS
 
 if TYPE_CHECKING:
     from perstack.launch.asking_back import AskingBack
-    from perstack.messages import ToolCall, ToolDefinition
+    from perstack.messages import ToolCall, ToolDefinition, ToolResult
     from perstack.policy.decide import ExpertPolicy
     from perstack.protocols import Runtime, SkillSession
     from perstack.sandbox.denials import Denials
+    from perstack.staging.attribution import Attribution, Send
     from perstack.tools.review import Approver, Verdict
 
 
@@ -43,12 +44,16 @@ class OwnSkill:
 class RunTools:
     """The tools of one run while its skills are up."""
 
-    def __init__(self, box: Toolbox, dispatcher: Dispatcher) -> None:
+    def __init__(self, box: Toolbox, dispatcher: Dispatcher, call: Send) -> None:
         self._box = box
         self.definitions: tuple[ToolDefinition, ...] = box.definitions
         self.find = box.find
         self.admit = dispatcher.admit
-        self.call = dispatcher.call
+        self._call = call
+
+    async def call(self, call: ToolCall) -> ToolResult:
+        """The result of a call, whatever happens."""
+        return await self._call(call)
 
     def __iter__(self) -> Iterator[Tool]:
         return iter(self._box)
@@ -62,8 +67,10 @@ def open_tools(
     back: AskingBack,
     gates: Mapping[str, str],
     denials: Denials,
+    *,
+    changes: Attribution | None = None,
 ) -> OpenTools:
-    """How runs of this job get their tools."""
+    """How runs of this job get their tools; `changes` watches the job's copy of the workspace, if there is one."""
     limit = output_limit(smallest_window(plan.models), most=TEXT_CHARACTERS)
     outputs = Outputs(keep=recorder.journal.keep, kept=recorder.journal.kept, limit=limit)
 
@@ -77,6 +84,7 @@ def open_tools(
             job_id=recorder.job_id,
             run_id=run_id,
             notify=recorder.notify,
+            copy=changes.workspace if changes else None,
             known=known_tools(local_state_dir(plan.request.state_dir)),
             held=plan.held,
             elicit=back.elicit() if interactive else None,
@@ -99,9 +107,25 @@ def open_tools(
                 blocked=partial(denials.take, policy.key),
                 timeouts={skill.skill: skill.timeout for skill in policy.skills if skill.timeout is not None},
             )
-            yield RunTools(box, Dispatcher(box, served, context))
+            dispatcher = Dispatcher(box, served, context)
+            yield RunTools(box, dispatcher, _watched(policy, dispatcher, changes))
 
     return opened
+
+
+def _watched(policy: ExpertPolicy, dispatcher: Dispatcher, changes: Attribution | None) -> Send:
+    """Calls, and what those of skills that work on the job's copy changed in it."""
+    working = {skill.skill for skill in policy.skills for mount in skill.mounts if mount.mode == "overlay"}
+    if changes is None:
+        return dispatcher.call
+    watch = changes
+
+    async def call(call: ToolCall) -> ToolResult:
+        if call.skill_name not in working:
+            return await dispatcher.call(call)
+        return await watch.call(call, dispatcher.call, expert=policy.key)
+
+    return call
 
 
 class _Reviewed:

@@ -50,6 +50,7 @@ class LeaseContext:
 
     Attributes:
         workspace: Host directory of the run, resolved.
+        copy: The job's copy of it, where skills work on one.
         notify: Told what becomes of the skills.
         known: Tools of skills that ran before; without it, lazy skills start at once.
         held: The lock that skills are held to, or None where they are being locked.
@@ -65,6 +66,7 @@ class LeaseContext:
     job_id: str
     run_id: str
     notify: Notify
+    copy: Path | None = None
     known: KnownTools | None = None
     held: Held | None = None
     elicit: Elicit | None = None
@@ -195,7 +197,7 @@ async def _open(
     if context.held is not None:
         await context.held.check_packages(policy)
     if policy.argv:
-        request = SandboxRequest(policy=policy, env=opening.env, workspace=context.workspace)
+        request = SandboxRequest(policy=policy, env=opening.env, workspace=_seen_by(policy, context))
         sandbox = await stack.enter_async_context(context.runtime.open(request))
     check_controls(policy, sandbox, runtime=context.runtime_name)
     if sandbox is not None:
@@ -240,6 +242,12 @@ async def check_works(name: str, runtime: Runtime) -> None:
         raise SandboxUnavailable(
             f"Runtime {name!r} does not work here:\n" + "\n".join(str(one) for one in report.problems)
         )
+
+
+def _seen_by(policy: SkillPolicy, context: LeaseContext) -> Path:
+    """The directory that a skill works in. In a job with a copy, whoever may only read reads what the others made."""
+    modes = {mount.mode for mount in policy.mounts}
+    return context.copy if context.copy is not None and modes & {"ro", "overlay"} else context.workspace
 
 
 def check_controls(policy: SkillPolicy, sandbox: Sandbox | None, *, runtime: str) -> None:

@@ -15,11 +15,12 @@ from perstack.errors import ExitCode, UsageError
 from perstack.ids import new_id
 from perstack.paths import cache_dir
 from perstack.specs import RuntimeContext
+from perstack.staging.copies import sandbox_owner
 from perstack_proxy.sanitise import sanitise_line
 
 from perstack_containers.image import DEFAULT_BASE, Kind, Recipe, build, ready
 from perstack_containers.labels import IMAGE
-from perstack_containers.place import running_service, sandbox_user
+from perstack_containers.place import running_service
 from perstack_containers.runtime import ContainerRuntime, Host
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do what was asked for each runtime."""
-    uid, gid = sandbox_user(Path(args.workspace).resolve())
+    uid, gid = sandbox_owner(Path(args.workspace).resolve())
     recipes = [Recipe(uid=uid, gid=gid, base=args.base, kind=kind) for kind in KINDS]
     with ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory()))

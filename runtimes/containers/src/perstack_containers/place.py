@@ -8,27 +8,28 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
-from anyio import CapacityLimiter, to_thread
-from perstack.errors import SandboxUnavailable
+from anyio import CapacityLimiter, from_thread, to_thread
+from perstack.errors import SandboxUnavailable, StagingError
 from perstack.ids import new_id
+from perstack.staging.copies import About, Copies, sandbox_owner
 
 from perstack_containers.keeper import Keeper
 from perstack_containers.labels import RUN
 from perstack_containers.spec import HOSTNAME, Bind
-from perstack_containers.staging import Staging
-from perstack_containers.workspace import Guarded, binds, check_workspace, guarded, quarantine
+from perstack_containers.workspace import Guarded, binds, check_workspace, guarded, quarantine, set_aside
 
 if TYPE_CHECKING:
+    from perstack.staging.copies import StagedCopy
+
     from perstack_containers.report import Report
 
 T = TypeVar("T")
 
-NEVER_ROOT = 10001
-"""User of a sandbox where perstack is run by root on root's own files."""
 SERVICE_SECONDS = 30.0
 NAME_FILES = {"hosts": f"127.0.0.1 localhost {HOSTNAME}\n::1 localhost\n", "resolv.conf": ""}
 """What engines would fill with names and name servers of the host."""
@@ -68,16 +69,18 @@ class Place:
         self,
         *,
         run_id: str,
-        directory: Path,
-        kept: Path,
+        job_id: str,
+        state_dir: Path,
         socket_path: str,
         service: Service,
         report: Report,
         workers: CapacityLimiter,
     ) -> None:
         self._run_id = run_id
-        self._directory = directory
-        self._kept = kept
+        self._job_id = job_id
+        self._directory = state_dir / "sandboxes" / run_id
+        self._kept = state_dir / "quarantine" / run_id
+        self._copies = Copies(state_dir)
         self._socket_path = socket_path
         self._service = service
         self._report = report
@@ -85,12 +88,20 @@ class Place:
         self._lock = anyio.Lock()
         self._users = 0
         self._keeper: Keeper | None = None
-        self._staging: Staging | None = None
-        self._before: Guarded | None = None
+        self._staged: StagedCopy | None = None
+        self._before: tuple[Path, Guarded] | None = None
 
     @asynccontextmanager
-    async def shared(self, workspace: Path, *, skill: str, read_only: bool) -> AsyncIterator[View]:
+    async def shared(
+        self, workspace: Path, *, skill: str, read_only: bool = False, is_copy: bool = False
+    ) -> AsyncIterator[View]:
         """The workspace for a sandbox of `skill`, with a reaper behind it.
+
+        Args:
+            workspace: A directory of the host.
+            skill: Who gets it.
+            read_only: Whether nothing in it can be changed.
+            is_copy: It is a job's copy of the workspace, whose changes are looked at when they are applied.
 
         Raises:
             PolicyError: This directory is not given to a sandbox.
@@ -101,31 +112,31 @@ class Place:
             try:
                 if self._keeper is None:
                     self._keeper = await self._run(self._new_keeper)
-                view = await self._run(lambda: self._view(real, read_only=read_only))
+                view = await self._run(lambda: self._view(real, read_only=read_only, is_copy=is_copy))
             except BaseException:
                 with anyio.CancelScope(shield=True):
-                    await self._leave(real, skill)
+                    await self._leave(skill)
                 raise
         try:
             yield view
         finally:
             with anyio.CancelScope(shield=True):
                 async with self._lock:
-                    await self._leave(real, skill)
+                    await self._leave(skill)
 
-    async def _leave(self, real: Path, skill: str) -> None:
+    async def _leave(self, skill: str) -> None:
         self._users -= 1
-        if self._staging is not None:
-            self._report.applied(skill, await self._run(self._staging.apply))
+        if self._staged is not None:
+            await self._run(partial(self._bring_back, self._staged, skill, last=not self._users))
         if self._users:
             return
-        if self._staging is not None:
-            await self._run(self._staging.drop)
-            self._staging = None
-        elif self._before is not None:
-            before = self._before
-            self._report.quarantined(skill, await self._run(lambda: quarantine(real, before, self._kept)), self._kept)
-        self._before = None
+        if self._staged is not None:
+            self._staged.close()
+            self._staged = None
+        if self._before is not None:
+            found = await self._run(partial(quarantine, *self._before, self._kept))
+            self._report.quarantined(skill, found, self._kept)
+            self._before = None
         await self._run(lambda: shutil.rmtree(self._directory, ignore_errors=True))
         keeper, self._keeper = self._keeper, None
         if keeper is not None:
@@ -135,7 +146,7 @@ class Place:
             await self._run(lambda: shutil.rmtree(directory, ignore_errors=True))
 
     def _new_keeper(self) -> Keeper:
-        directories = [self._directory]
+        directories = [self._directory, self._copies.unfinished(self._run_id)]
         if self._service.directory is not None:
             self._service.directory.mkdir(mode=0o700)
             directories.append(self._service.directory)
@@ -150,23 +161,38 @@ class Place:
             _wait_for_socket(self._socket_path)
         return keeper
 
-    def _view(self, real: Path, *, read_only: bool) -> View:
+    def _bring_back(self, copy: StagedCopy, skill: str, *, last: bool) -> None:
+        """What was changed in the copy is on the host; at the end, what could not be brought back is set aside."""
+        try:
+            applied = copy.apply()
+        except StagingError as error:
+            if last:
+                say = f"{error} Nothing of it was brought back; see: perstack changes {copy.about.id}"
+                from_thread.run_sync(self._report.notice, skill, say)
+            return
+        if last:
+            left = [change for change in applied.left if change.after is not None]
+            set_aside(copy.workspace, [change.path for change in left], self._kept)
+            from_thread.run_sync(self._report.not_applied, skill, applied.left, self._kept)
+            copy.drop()
+
+    def _view(self, real: Path, *, read_only: bool, is_copy: bool) -> View:
         """The workspace itself, or one copy of it for all sandboxes of the run."""
         empty = self._directory / "empty"
         if not empty.exists():
             self._make(empty)
         names = [Bind(source=str(self._directory / name), target=f"/etc/{name}", read_only=True) for name in NAME_FILES]
-        uid, gid = sandbox_user(real)
-        if uid != real.stat().st_uid:
-            if self._staging is None:
-                staging = Staging(real, self._directory / "workspace", uid=uid, gid=gid)
-                staging.make()
-                self._staging = staging
-            real = self._staging.copy
+        owner = sandbox_owner(real)
+        if owner.uid != real.stat().st_uid:
+            if self._staged is None:
+                about = About(id=self._run_id, job=self._job_id, workspace=str(real), purpose="rw")
+                self._staged = self._copies.make(about, owner)
+            real, is_copy = self._staged.workspace, True
         found = guarded(real)
-        self._before = self._before or found
+        if not is_copy and self._before is None:
+            self._before = (real, found)
         mounts = binds(real, found, read_only=read_only, empty=empty)
-        return View(binds=(*mounts, *names), uid=uid, gid=gid)
+        return View(binds=(*mounts, *names), uid=owner.uid, gid=owner.gid)
 
     def _make(self, empty: Path) -> None:
         """The run's directory, in which nobody else can look around, with what is mounted out of it."""
@@ -205,15 +231,6 @@ def running_service(service: Service, socket_path: str) -> Iterator[None]:
         keeper.done()
         for path in directories:
             shutil.rmtree(path, ignore_errors=True)
-
-
-def sandbox_user(workspace: Path) -> tuple[int, int]:
-    """User and group of a sandbox: the caller's, or the workspace's owner where root asks; never root's."""
-    uid, gid = os.getuid(), os.getgid()
-    if uid == 0:
-        owner = workspace.stat()
-        uid, gid = owner.st_uid, owner.st_gid
-    return (uid or NEVER_ROOT, gid or NEVER_ROOT)
 
 
 def _wait_for_socket(path: str) -> None:

@@ -10,11 +10,12 @@ from perstack.ids import new_id
 from perstack_proxy.sanitise import sanitise_line
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from perstack.specs import RuntimeContext
+    from perstack.staging.changes import Change
 
-    from perstack_containers.staging import Applied
     from perstack_containers.workspace import Quarantined
 
 Status = Literal["starting", "running", "unhealthy", "stopped", "error"]
@@ -47,14 +48,13 @@ class Report:
             DockerBuildProgress(**self._stamp(), stage=stage, service=image, message=sanitise_line(message))
         )
 
-    def applied(self, skill: str, applied: Applied) -> None:
-        """What of a skill's changes did not reach the host."""
-        for paths, what in (
-            (applied.conflicts, "changed on the host meanwhile, so the sandbox's change was dropped"),
-            (applied.held_back, "is a file that other tools run or read secrets from, so it was not brought back"),
-        ):
-            for path in paths[:SHOWN_PATHS]:
-                self.notice(skill, f"{path}: {what}")
+    def not_applied(self, skill: str, left: Sequence[Change], place: Path) -> None:
+        """What of a run's changes did not reach the host, and where it is."""
+        for change in left[:SHOWN_PATHS]:
+            kept = f"; the sandbox's is in {place}" if change.after is not None else ""
+            self.notice(skill, f"{change.path}: {change.reason}{kept}")
+        if len(left) > SHOWN_PATHS:
+            self.notice(skill, f"{len(left) - SHOWN_PATHS} more changes were not brought back; they are in {place}")
 
     def quarantined(self, skill: str, found: Quarantined, place: Path) -> None:
         """Which new files of a workspace other programs would have obeyed."""

@@ -112,8 +112,8 @@ class ContainerRuntime:
         self._workers = CapacityLimiter(WORKERS)
         self._place = Place(
             run_id=context.run_id,
-            directory=context.state_dir / "sandboxes" / context.run_id,
-            kept=context.state_dir / "quarantine" / context.run_id,
+            job_id=context.job_id,
+            state_dir=context.state_dir,
             socket_path=host.engine.socket_path,
             service=host.service,
             report=self._report,
@@ -140,9 +140,11 @@ class ContainerRuntime:
         """A started container whose first process waits for its order; it is gone after the context."""
         policy = request.policy
         _check(policy)
-        read_only = any(mount.mode == "ro" for mount in policy.mounts)
+        modes = {mount.mode for mount in policy.mounts}
+        is_copy = any(mount.host != request.workspace for mount in policy.mounts)
+        read_only = "ro" in modes or ("overlay" in modes and not is_copy)
         async with (
-            self._place.shared(request.workspace, skill=policy.skill, read_only=read_only) as view,
+            self._place.shared(request.workspace, skill=policy.skill, read_only=read_only, is_copy=is_copy) as view,
             background() as tasks,
             self._egress.held(policy, view, tasks) as way,
         ):
@@ -274,8 +276,6 @@ def _check(policy: SkillPolicy) -> None:
     """Refuse what cannot be done yet; nothing is done halfway."""
     if not policy.argv:
         raise SandboxUnavailable(f"Skill {policy.skill!r} has no command to start.")
-    if any(mount.mode == "overlay" for mount in policy.mounts):
-        raise PolicyError(f"Skill {policy.skill!r} asks for an overlay of its workspace, which is not there yet.")
 
 
 def _check_filter(policy: SkillPolicy, evidence: Evidence) -> None:

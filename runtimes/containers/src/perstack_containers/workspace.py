@@ -8,7 +8,7 @@ import stat
 import sys
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -217,17 +217,24 @@ def quarantine(workspace: Path, before: Guarded, place: Path) -> Quarantined:
             break
         if _is_control(relative, entry) and not before.holds(relative, _identity(entry)):
             new.append(relative)
-    for number, relative in enumerate(new):
+    set_aside(workspace, new, place)
+    return Quarantined(moved=tuple(new), complete=complete)
+
+
+def set_aside(workspace: Path, paths: Sequence[str], place: Path) -> None:
+    """Each of these paths in the workspace that is there is in `place`, under a name that tells where it was."""
+    for number, relative in enumerate(paths):
         place.mkdir(parents=True, exist_ok=True, mode=0o700)
         flat = os.fsdecode(os.fsencode(relative.replace("/", "+"))[-NAME_BYTES:])
         _move_out(workspace, relative, place / (f"{number}+{flat}" if os.path.lexists(place / flat) else flat))
-    return Quarantined(moved=tuple(new), complete=complete)
 
 
 def _move_out(workspace: Path, relative: str, target: Path) -> None:
     """What has that path is at `target`, or has at least another name, which nothing obeys."""
     *above, name = relative.split("/")
-    with _opened(workspace, above) as parent:
+    with suppress(FileNotFoundError, NotADirectoryError), _opened(workspace, above) as parent:
+        if not os.path.lexists(f"{parent}/{name}"):
+            return  # it went with the directory above it
         try:
             shutil.move(f"{parent}/{name}", target)
         except (OSError, shutil.Error):  # another file system, and something in it that cannot be copied
