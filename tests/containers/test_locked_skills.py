@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import secrets
 import subprocess
@@ -14,6 +15,7 @@ from locked import LockedProject, locked_project, note, shout, skill
 from package_registry import HOST, PackageRegistry, real_registry
 from perstack.errors import ExitCode
 from perstack.testing.model_server import Call
+from perstack.testing.project import RunResult
 
 pytestmark = [pytest.mark.engine, pytest.mark.interop]
 
@@ -128,9 +130,28 @@ def test_AC3_AC2_installing_runs_no_script_and_shows_a_skill_neither_secrets_nor
         assert trap.read_text() == canary
         assert (made.project.workspace / "canary.txt").read_text() == canary
 
+        _token_went_nowhere_else(made, done, facts)
         control = made.install("--with-env", "trap", "--update", "trap", env={"SECRET": canary})
         assert control.exit_code == 0, control.stderr
         assert canary in made.lock.read_text(), "the control: the server reports what it is given"
+
+
+def _token_went_nowhere_else(made: LockedProject, done: RunResult, facts: dict) -> None:
+    """The account's token reaches the registry, from the trusted side, and nobody else."""
+    basic = base64.b64encode(f"me:{made.token}".encode())
+    sent = {
+        arrival.server_name
+        for arrival in made.net.arrivals
+        if _has(b"\n".join(arrival.headers), made.token.encode(), basic)
+    }
+    assert sent == {HOST}, "the control: it is sent where it belongs"
+    assert package_registry.FILES_HOST in {arrival.server_name for arrival in made.net.arrivals}
+    shown = done.stdout + done.stderr + made.lock.read_text() + json.dumps(facts)
+    assert not _has(shown.encode(), made.token.encode(), basic)
+
+
+def _has(data: bytes, *found: bytes) -> bool:
+    return any(one in data for one in found)
 
 
 def descriptions(made: LockedProject) -> list[str]:

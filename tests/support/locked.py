@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -86,6 +87,7 @@ class LockedProject:
     net: Internet
     registry: PackageRegistry
     folder: Path
+    token: str
 
     @property
     def lock(self) -> Path:
@@ -149,7 +151,10 @@ def locked_project(tmp_path: Path, name: str, registry: PackageRegistry) -> Iter
     (tmp_path / "cache" / "wheels").symlink_to(ROOT / "build" / "cache" / "wheels")
     project = Project(tmp_path, "")
     with Internet(folder, names=[HOST, FILES_HOST]) as net:
-        made = LockedProject(project=project, engine=engine(name), net=net, registry=registry, folder=tmp_path)
-        package_registry.settings(tmp_path / "home", tmp_path / "config", net.authority)
+        token = f"token-{secrets.token_hex(8)}"
+        made = LockedProject(
+            project=project, engine=engine(name), net=net, registry=registry, folder=tmp_path, token=token
+        )
+        package_registry.settings(tmp_path / "home", tmp_path / "config", net.authority, token=token)
         made.serve()
         yield made

@@ -79,12 +79,16 @@ def real_registry() -> PackageRegistry:
     return found
 
 
-def settings(home: Path, config: Path, authority: Path, *, npmrc: str = "") -> None:
-    """Npm's and pip's settings of a user whose registries these are."""
+def settings(home: Path, config: Path, authority: Path, *, token: str) -> None:
+    """The settings that npm and pip of a user have whose registries these are; `token` is the account's at both."""
     home.mkdir(parents=True, exist_ok=True)
-    (home / ".npmrc").write_text(f"registry=https://{HOST}/npm/\ncafile={authority}\n{npmrc}")
+    (home / ".npmrc").write_text(
+        f"registry=https://{HOST}/npm/\ncafile={authority}\n//{HOST}/npm/:_authToken={token}\n"
+    )
     (config / "pip").mkdir(parents=True, exist_ok=True)
-    (config / "pip/pip.conf").write_text(f"[global]\nindex-url = https://{HOST}/simple\ncert = {authority}\n")
+    (config / "pip/pip.conf").write_text(
+        f"[global]\nindex-url = https://me:{token}@{HOST}/simple\ncert = {authority}\n"
+    )
 
 
 def npm_archive(name: str, version: str, files: dict[str, str], **manifest: object) -> bytes:

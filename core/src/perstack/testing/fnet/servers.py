@@ -24,6 +24,7 @@ class Arrival:
         port: The server's port.
         server_name: The name in the TLS handshake, if there was one.
         requests: First lines of the HTTP requests.
+        headers: Their headers, as they came.
         data: The first bytes that came, after TLS where there is any.
         count: How many bytes of bodies came.
         peer: The client's own port.
@@ -34,6 +35,7 @@ class Arrival:
     port: int
     server_name: str = ""
     requests: list[str] = field(default_factory=list)
+    headers: list[bytes] = field(default_factory=list)
     data: bytes = b""
     count: int = 0
     peer: int = 0
@@ -130,6 +132,7 @@ def _exchange(reader: BinaryIO, client: socket.socket, arrival: Arrival, site: S
     arrival.requests.append(f"{method} {path}")
     length, close = 0, words[2] != b"HTTP/1.1"
     while (header := reader.readline(_CHUNK).strip()) != b"":
+        arrival.headers.append(header)
         name, _, value = header.partition(b":")
         length = int(value) if name.lower() == b"content-length" else length
         close |= name.lower() == b"connection" and value.strip().lower() == b"close"
