@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+_ENCODE = json.JSONEncoder(separators=(",", ":")).encode
 AuditValue = str | int | float | bool | None | list[str]
 
 
@@ -45,7 +46,7 @@ class Audit:
                 time = datetime.now(UTC).isoformat(timespec="milliseconds")
                 record = {"seq": self._sequence, "time": time, "event": event, **fields}
                 try:
-                    self._write(json.dumps(record, separators=(",", ":")).encode() + b"\n")
+                    self._write(_ENCODE(record).encode() + b"\n")
                     return self._sequence
                 except (OSError, ValueError):
                     self._lost = True

@@ -57,16 +57,16 @@ class Forwarder:
         self._loop.stop()
 
     def _accept(self, _: int) -> None:
+        # One at a time: whoever else waits makes the port ready again, and a second try that finds nobody is dear.
         with contextlib.suppress(BlockingIOError, ConnectionError):
-            while True:
-                client, _address = self._listening.accept()
-                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                gate = self._connect()
-                if gate is None:
-                    with client, contextlib.suppress(OSError):
-                        client.send(_UNAVAILABLE)
-                else:
-                    self._relay.add(client, gate)
+            client, _address = self._listening.accept()
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            gate = self._connect()
+            if gate is None:
+                with client, contextlib.suppress(OSError):
+                    client.send(_UNAVAILABLE)
+            else:
+                self._relay.add(client, gate)
 
     def _connect(self) -> socket.socket | None:
         if len(self._relay.tunnels) >= _CONNECTIONS:

@@ -21,6 +21,7 @@ from perstack_proxy.budgets import BudgetSpent
 from perstack_proxy.control import ControlError, Grant, Listener
 from perstack_proxy.dialer import Dialer
 from perstack_proxy.handshake import response, serve
+from perstack_proxy.linger import LINGER_SECONDS
 from perstack_proxy.loop import READ, Loop
 from perstack_proxy.relay import STOPPED, Bounds, Ended, Relay, Tunnel
 from perstack_proxy.rules import GRANT, Verdict
@@ -116,11 +117,10 @@ class Gate:
 
     def _accept(self, listening: socket.socket, skill: Skill, uids: frozenset[int]) -> None:
         with contextlib.suppress(BlockingIOError, ConnectionError):
-            while True:
-                client, _ = listening.accept()
-                client.settimeout(None)
-                with contextlib.suppress(AuditLost):
-                    self._admit(client, skill, uids)
+            client, _ = listening.accept()
+            client.settimeout(None)
+            with contextlib.suppress(AuditLost):
+                self._admit(client, skill, uids)
 
     def _admit(self, client: socket.socket, skill: Skill, uids: frozenset[int]) -> None:
         uid = peer_uid(client)
@@ -148,7 +148,13 @@ class Gate:
             self._handshakes.discard(client)
 
     def _end_handshakes(self) -> None:
-        """Whoever still waits for a client is told that it left, so that each opened tunnel has its last line."""
+        """Whoever still waits for a client is told that it left, so that each opened tunnel has its last line.
+
+        Tunnels in their first moments come to the loop before that, which ends them with the others.
+        """
+        deadline = monotonic() + 2 * LINGER_SECONDS
+        while self._handshakes and monotonic() < deadline:
+            sleep(_CHECK_SECONDS)
         deadline = monotonic() + _ENDING_SECONDS
         for client in list(self._handshakes):
             with contextlib.suppress(OSError):

@@ -19,6 +19,7 @@ from perstack_proxy.clienthello import HelloError, HelloReader
 from perstack_proxy.connect import ConnectError, read_connect
 from perstack_proxy.dialer import UNREACHABLE, Dialed, DialError
 from perstack_proxy.limits import DIAL_SECONDS, HANDSHAKE_SECONDS
+from perstack_proxy.linger import OPEN, linger
 from perstack_proxy.relay import FAILED, SPENT, Bounds, Ended
 from perstack_proxy.rules import Verdict
 from perstack_proxy.skill import Denied, Request, Skill
@@ -103,6 +104,8 @@ class _Handshake:
         self._pass(self._read_hello(HelloReader(), early, verdict), dialed.socket, bounds, verdict)
         while self._pass_answer(dialed.socket, bounds, verdict):
             self._pass(self._read_hello(HelloReader(again=True), b"", verdict), dialed.socket, bounds, verdict)
+        if not self._linger(dialed.socket, bounds):
+            return
         undo, before = self._undo.pop_all(), self._ended
 
         def end(ended: Ended) -> None:
@@ -110,6 +113,13 @@ class _Handshake:
             undo.close()
 
         carry(self._client, dialed.socket, bounds=bounds, rule=verdict.rule, on_end=end)
+
+    def _linger(self, host: socket.socket, bounds: Bounds) -> bool:
+        """Whether the tunnel goes on after its first moments."""
+        self._client.settimeout(DIAL_SECONDS)
+        passed = linger(self._client, host, bounds.meter)
+        self._ended = Ended(passed.reason or FAILED, self._ended.up + passed.up, self._ended.down + passed.down)
+        return passed.reason == OPEN
 
     def deny(self, denied: Denied) -> None:
         """The denial is recorded, then answered in the language that the client speaks by now."""

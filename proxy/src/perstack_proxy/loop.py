@@ -26,6 +26,7 @@ class Loop:
         self._awake.settimeout(0)
         self._waker.settimeout(0)
         self._selector.register(self._awake, READ, self._drain)
+        self._watched: set[int] = set()  # the selector's own answer to this is an exception that describes the socket
         self._stopped = False
 
     def call(self, function: Callable[[], None]) -> None:
@@ -56,14 +57,16 @@ class Loop:
 
     def watch(self, source: socket.socket, events: int, function: Callable[[int], None]) -> None:
         """From now on the function is called with the ready ones of `events`; none stops the watching."""
-        try:
+        descriptor = source.fileno()
+        if descriptor not in self._watched:
             if events:
-                self._selector.modify(source, events, function)
-            else:
-                self._selector.unregister(source)
-        except KeyError:
-            if events:
-                self._selector.register(source, events, function)
+                self._watched.add(descriptor)
+                self._selector.register(descriptor, events, function)
+        elif events:
+            self._selector.modify(descriptor, events, function)
+        else:
+            self._watched.discard(descriptor)
+            self._selector.unregister(descriptor)
 
     def run(self) -> None:
         """Serve until `stop`."""

@@ -175,7 +175,8 @@ class Tunnel:
             carrier.release()
             if flow.ended and not flow.done:
                 flow.done = True
-                flow.sink.shutdown(socket.SHUT_WR)
+                if not (self._up.done and self._down.done):  # else both sockets are closed next
+                    flow.sink.shutdown(socket.SHUT_WR)
         return False
 
     def _wait(self) -> None:
