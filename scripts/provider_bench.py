@@ -17,8 +17,13 @@ import perstack_provider_anthropic.plugin
 import perstack_provider_bedrock.plugin
 import perstack_provider_google.plugin
 import perstack_provider_openai.plugin
+from perstack.engine.asking import StreamView
+from perstack.engine.recorder import Recorder
+from perstack.engine.state import JobState
+from perstack.events import Checkpoint, ExpertRef, StartRun
 from perstack.messages import JsonValue, Usage
 from perstack.protocols import TextDelta
+from perstack.redaction import Redactor
 from perstack.specs import ProviderContext
 from perstack.testing.answers import question
 from perstack.testing.model_server import ModelServer, Raw, Turn
@@ -53,6 +58,22 @@ async def main():
     await provider.aclose()
 asyncio.run(main())
 """
+PEAK = """
+with open("/proc/self/status") as status:
+    print(next(line.split()[1] for line in status if line.startswith("VmHWM")))
+"""
+
+
+class Unwritten:
+    """A journal that counts what it is to keep: deltas are shown and never stored."""
+
+    head = ""
+
+    def __init__(self) -> None:
+        self.kept = 0
+
+    def append(self, event: bytes) -> None:
+        self.kept += bool(event)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,7 +135,23 @@ def first_request(name: str, runs: int) -> float:
 
 def deltas_per_second(name: str, runs: int) -> float:
     """Text deltas that the provider makes of an answer that is there as fast as it reads."""
-    case = CASES[name]
+    with ModelServer([_streamed(CASES[name], DELTAS)]) as server:
+        return DELTAS / median(_reading(name, server.url) for _ in range(runs))
+
+
+def shown_deltas_per_second(runs: int) -> float:
+    """Text deltas that the engine redacts, records and shows."""
+    return DELTAS / median(_showing() for _ in range(runs))
+
+
+def memory_of_deltas(name: str) -> float:
+    """Bytes that an answer of ten times as many deltas needs more, in a process that only reads it."""
+    few, many = (_peak(name, count) for count in (DELTAS, 10 * DELTAS))
+    return many - few
+
+
+def _streamed(case: Case, deltas: int) -> Turn:
+    """A whole answer of so many pieces."""
     wire = next(wire for wire in WIRES if wire.name == case.wire)
     request = ModelRequest(
         index=0,
@@ -127,19 +164,61 @@ def deltas_per_second(name: str, runs: int) -> float:
         connection=1,
         arrived=0.0,
     )
-    turn = Turn(text="word" * DELTAS, piece=PIECE, usage=Usage(input_tokens=1, output_tokens=DELTAS))
+    turn = Turn(text="word" * deltas, piece=PIECE, usage=Usage(input_tokens=1, output_tokens=deltas))
     body = b"".join(wire.events(turn, request))
-    fault = Raw(body=body, content_type=wire.content_type.partition(";")[0])
-    with ModelServer([Turn(fault=fault, times=None)]) as server:
-        return DELTAS / median(_streamed(name, server.url) for _ in range(runs))
+    return Turn(fault=Raw(body=body, content_type=wire.content_type.partition(";")[0]), times=None)
 
 
-def _streamed(name: str, url: str) -> float:
+def _reading(name: str, url: str) -> float:
+    """Seconds of this thread, so that those of the server's do not count."""
     gc.collect()
-    started = time.perf_counter()
+    started = time.thread_time()
     if asyncio.run(one_request(name, url)) != DELTAS:
         raise RuntimeError("deltas were lost")
-    return time.perf_counter() - started
+    return time.thread_time() - started
+
+
+def _showing() -> float:
+    shown: list[int] = []
+    journal = Unwritten()
+    recorder = Recorder(
+        job_id="job",
+        journal=journal,
+        redactor=Redactor({"A_KEY": "secret-of-the-bench"}),
+        watchers=(lambda _event, data: shown.append(len(data)),),
+        state=JobState(),
+    )
+    recorder.record(started_run(recorder))
+    view = StreamView(recorder, lambda: {**recorder.stamp("run"), "expert_key": "one", "step_number": 1})
+    gc.collect()
+    started = time.thread_time()
+    for _ in range(DELTAS):
+        view.text("word")
+    view.end()
+    seconds = time.thread_time() - started
+    if len(shown) < DELTAS or journal.kept != 1:
+        raise RuntimeError("deltas were not shown, or were stored")
+    return seconds
+
+
+def started_run(recorder: Recorder) -> StartRun:
+    """The beginning of a run that deltas can belong to."""
+    expert = ExpertRef(key="one", name="one", version="1.0.0")
+    checkpoint = Checkpoint(
+        id="c", job_id="job", run_id="run", status="init", step_number=0, expert=expert, usage=Usage(), message_count=0
+    )
+    stamp = recorder.stamp("run")
+    return StartRun(**stamp, expert_key="one", step_number=0, initial_checkpoint=checkpoint, input_messages=())
+
+
+def _peak(name: str, deltas: int) -> int:
+    """The most bytes of memory that a process needed that read so many deltas. It needs Linux."""
+    case = CASES[name]
+    with ModelServer([_streamed(case, deltas)]) as server:
+        settings = {**case.settings, "baseUrl": server.url + case.path}
+        ours = OURS.format(module=case.plugin.__name__, provider=case.provider, settings=settings, env=case.env)
+        done = subprocess.run([sys.executable, "-c", ours + PEAK], check=True, timeout=60, capture_output=True)
+    return int(done.stdout) * 1024
 
 
 def _seconds(code: str, runs: int) -> float:

@@ -59,12 +59,13 @@ class Redactor:
         self._needles = _shortest(names)
         self._needle_bytes = [encoded for needle in self._needles if (encoded := _json_bytes(needle))]
         self._longest = max(map(len, names), default=0)
+        self._beginnings = frozenset(form[:size] for form in names for size in range(1, min(_HEAD, len(form))))
         heads = {form[:_HEAD] for form in names}
         self._heads = re.compile(f"(?={'|'.join(re.escape(head) for head in sorted(heads))})")
 
     def text(self, text: str) -> str:
         """`text` without the secrets."""
-        if not any(needle in text for needle in self._needles):
+        if not self._may_hold(text):
             return text
         pieces: list[str] = []
         end = 0
@@ -117,21 +118,27 @@ class Redactor:
 
     def _settled(self, text: str) -> int:
         """Up to where no text that may follow can change the redaction of `text`."""
-        end = len(text)
         if not self._names:
-            return end
-        start = max(0, end - self._longest + 1)
-        tails = [match.start() for match in self._heads.finditer(text, start)]
-        tails += range(max(start, len(text) - _HEAD + 1), len(text))
-        for position in sorted(tails):
-            tail = text[position:]
-            if any(len(form) > len(tail) and form.startswith(tail) for form in self._names):
-                end = position
-                break
-        for span_start, span_stop, _ in self._spans(text):
+            return len(text)
+        end = self._open_end(text)
+        for span_start, span_stop, _ in self._spans(text) if self._may_hold(text) else ():
             if span_start < end < span_stop:
                 return span_start
         return end
+
+    def _open_end(self, text: str) -> int:
+        """Where the longest beginning of a secret starts that `text` ends with; its length where there is none."""
+        for match in self._heads.finditer(text, max(0, len(text) - self._longest + 1)):
+            tail = text[match.start() :]
+            if any(len(form) > len(tail) and form.startswith(tail) for form in self._names):
+                return match.start()
+        for size in range(min(_HEAD - 1, len(text)), 0, -1):
+            if text[-size:] in self._beginnings:
+                return len(text) - size
+        return len(text)
+
+    def _may_hold(self, text: str) -> bool:
+        return any(needle in text for needle in self._needles)
 
 
 class RedactedStream:

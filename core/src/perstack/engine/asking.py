@@ -14,7 +14,7 @@ import msgspec
 from perstack.engine.context import JobContext
 from perstack.engine.generation import Generation, collect
 from perstack.engine.models import Model
-from perstack.engine.recorder import RunStamp
+from perstack.engine.recorder import Recorder, RunStamp
 from perstack.engine.results import enforceable
 from perstack.engine.retry import retry_delay
 from perstack.errors import ProviderError
@@ -36,8 +36,8 @@ from perstack.protocols import GenerateRequest
 class Streamed:
     """One text while it arrives: shown in pieces, none of which holds part of a secret."""
 
-    def __init__(self, context: JobContext) -> None:
-        self._redacted = context.recorder.redactor.stream()
+    def __init__(self, recorder: Recorder) -> None:
+        self._redacted = recorder.redactor.stream()
         self._pieces: list[str] = []
 
     def feed(self, delta: str) -> str:
@@ -61,9 +61,9 @@ class Streamed:
 class StreamView:
     """Shows an answer while it arrives."""
 
-    def __init__(self, context: JobContext, stamp: Callable[[], RunStamp]) -> None:
-        self._context = context
-        self._record = context.recorder.record
+    def __init__(self, recorder: Recorder, stamp: Callable[[], RunStamp]) -> None:
+        self._recorder = recorder
+        self._record = recorder.record
         self._stamp = stamp
         self._text: Streamed | None = None
         self._reasoning: Streamed | None = None
@@ -72,7 +72,7 @@ class StreamView:
         """A piece of the answer arrived."""
         self._end_reasoning()
         if self._text is None:
-            self._text = Streamed(self._context)
+            self._text = Streamed(self._recorder)
             self._record(StartStreamingRunResult(**self._stamp()))
         if piece := self._text.feed(delta):
             self._record(StreamRunResult(**self._stamp(), delta=piece))
@@ -80,7 +80,7 @@ class StreamView:
     def reasoning(self, delta: str) -> None:
         """A piece of reasoning arrived."""
         if self._reasoning is None:
-            self._reasoning = Streamed(self._context)
+            self._reasoning = Streamed(self._recorder)
             self._record(StartStreamingReasoning(**self._stamp()))
         if piece := self._reasoning.feed(delta):
             self._record(StreamReasoning(**self._stamp(), delta=piece))
@@ -180,7 +180,7 @@ async def _ask(
     while True:
         attempt += 1
         try:
-            answer = await _attempt(context, request, StreamView(context, stamp) if shown else Unseen())
+            answer = await _attempt(context, request, StreamView(context.recorder, stamp) if shown else Unseen())
             return replace(answer, usage=msgspec.structs.replace(answer.usage, cost=cost(answer.usage, prices)))
         except ProviderError as error:
             delay = retry_delay(error, attempt=attempt, max_retries=context.max_retries, jitter=random.random())  # noqa: S311 - spreads load, guards nothing
