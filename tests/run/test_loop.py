@@ -34,7 +34,7 @@ def test_T3_T14_a_tool_call_takes_effect_in_the_workspace_and_its_result_reaches
 
 
 def test_parallel_calls_run_at_the_same_time_and_their_results_keep_call_order(project: Project) -> None:
-    slow, fast = ["sleep", "0.4"], ["true"]
+    slow, fast = ["sleep", "1.5"], ["true"]
     calls = [Call("exec", {"command": argv[0], "args": argv[1:]}) for argv in (slow, fast, slow)]
     with ModelServer([Turn(calls=calls), Turn(text="done")]) as server:
         result = project.run("demo", "Go.", server=server)

@@ -6,9 +6,10 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import Protocol
 
-import anyio
+from anyio import to_thread
 
 from perstack.engine.budget import Budget
 from perstack.engine.models import Models
@@ -58,19 +59,20 @@ class ModelClient:
 
     def __init__(self, make: Callable[[], Provider]) -> None:
         self._make = make
+        self._making = Lock()
         self._provider: Provider | None = None
 
     def get(self) -> Provider:
         """The one provider of the job."""
-        if self._provider is None:
-            self._provider = self._make()
-        return self._provider
+        with self._making:
+            if self._provider is None:
+                self._provider = self._make()
+            return self._provider
 
     async def warm_up(self) -> None:
-        """Make the provider now, after whatever is about to start has been started. A failure is left to `get`."""
-        await anyio.lowlevel.checkpoint()
+        """Make the provider now, beside whatever is starting. A failure is left to `get`."""
         with suppress(Exception):
-            self.get()
+            await to_thread.run_sync(self.get)
 
     async def aclose(self) -> None:
         """Close the provider, if there is one."""

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from perstack.messages import JsonObject
 
 from perstack_containers.engine import Dialect, EngineFacts, Found, Image
-from perstack_containers.http import EngineFailure, call, containers, hijack, remove, remove_volume, volumes
+from perstack_containers.http import EngineFailure, call, containers, hijack, remove, remove_volume, server, volumes
 
 
 class ApiEngine:
@@ -31,6 +31,10 @@ class ApiEngine:
             seccomp=any("seccomp" in option for option in options),
             architecture=str(info.get("Architecture", "")),
         )
+
+    def version(self) -> str:
+        """Its version. Podman asks its helpers, and they the machine's packages, before it tells all of its facts."""
+        return server(self.socket_path).partition("/")[2].partition(" ")[0]
 
     def image(self, name: str) -> Image | None:
         """The image of that tag or id, or None."""

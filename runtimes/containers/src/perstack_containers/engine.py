@@ -55,6 +55,20 @@ class Found:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Started:
+    """A container that runs.
+
+    Attributes:
+        connection: Its three standard streams.
+        state: What the engine knew of it right after its start.
+    """
+
+    id: str
+    connection: socket
+    state: JsonObject
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Image:
     """An image that is there."""
 
@@ -129,6 +143,25 @@ class ContainerEngine(Protocol):
     def volumes(self, labels: Mapping[str, str]) -> tuple[Found, ...]:
         """The volumes with all of these labels; an empty value stands for any."""
         ...
+
+
+def start(engine: ContainerEngine, body: JsonObject) -> Started:
+    """A new container that runs. Its steps follow one another without a look at our own event loop, which is at work.
+
+    Raises:
+        EngineFailure: It could not be made or started; nothing of it is left.
+    """
+    container = engine.create(body)
+    connection = None
+    try:
+        connection = engine.attach(container)
+        engine.start(container)
+        return Started(id=container, connection=connection, state=engine.inspect(container))
+    except BaseException:
+        if connection is not None:
+            connection.close()
+        engine.remove(container)
+        raise
 
 
 class ImageStore(Protocol):

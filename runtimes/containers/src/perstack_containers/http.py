@@ -9,12 +9,16 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import time
 from collections.abc import Mapping
 from urllib.parse import urlencode
 
 SECONDS = 60.0
 """For one answer. An engine under load takes seconds to create a container."""
 REMOVE_SECONDS = 30.0
+ENDING_SECONDS = 3.0
+"""For a container that ends in the very moment in which it is removed: Podman then fails, and can be asked again."""
+RETRY_SECONDS = 0.05
 MAX_HEADER_BYTES = 65536
 
 
@@ -52,20 +56,39 @@ def call(
     Raises:
         EngineFailure: The socket is not there, or the engine's status is 400 or above; carries the engine's words.
     """
-    connection = _Connection(path, seconds)
     url = f"{target}?{urlencode(query)}" if query else target
+    response, data = _answer(path, method, url, body, seconds)
+    if response.status >= 400:
+        raise EngineFailure(_words(data) or response.reason, status=response.status)
+    return json.loads(data) if data.strip() else None
+
+
+def server(path: str) -> str:
+    """What the engine calls itself, such as ``Libpod/4.3.1 (linux)``: the answer that costs it nothing.
+
+    Raises:
+        EngineFailure: It does not answer.
+    """
+    response, _ = _answer(path, "GET", "/_ping", None, SECONDS)
+    return response.getheader("Server", "")
+
+
+def _answer(
+    path: str, method: str, url: str, body: object, seconds: float, *, again: bool = True
+) -> tuple[http.client.HTTPResponse, bytes]:
+    """An engine that hung up in place of an answer is asked once more, unless it was to make something."""
+    connection = _Connection(path, seconds)
     headers = {"Content-Type": "application/json"} if body is not None else {}
     try:
         connection.request(method, url, json.dumps(body) if body is not None else None, headers)
         response = connection.getresponse()
-        data = response.read()
+        return response, response.read()
     except (OSError, http.client.HTTPException) as error:
+        if again and body is None and isinstance(error, http.client.RemoteDisconnected):
+            return _answer(path, method, url, body, seconds, again=False)
         raise EngineFailure(f"the engine at {path} did not answer: {str(error) or type(error).__name__}") from error
     finally:
         connection.close()
-    if response.status >= 400:
-        raise EngineFailure(_words(data) or response.reason, status=response.status)
-    return json.loads(data) if data.strip() else None
 
 
 def hijack(path: str, target: str, *, query: dict[str, str], seconds: float = SECONDS) -> socket.socket:
@@ -127,11 +150,19 @@ def remove_volume(socket_path: str, name: str) -> None:
 
 def remove(socket_path: str, container: str) -> None:
     """The container is gone, or is being removed by someone else."""
-    try:
-        call(socket_path, "DELETE", f"/containers/{container}", query={"force": "1", "v": "1"}, seconds=REMOVE_SECONDS)
-    except EngineFailure as error:
-        if error.status not in {404, 409}:
-            raise
+    query = {"force": "1", "v": "1"}
+    deadline = time.monotonic() + ENDING_SECONDS
+    while True:
+        try:
+            call(socket_path, "DELETE", f"/containers/{container}", query=query, seconds=REMOVE_SECONDS)
+        except EngineFailure as error:
+            if error.status in {404, 409}:
+                return
+            if error.status < http.client.INTERNAL_SERVER_ERROR or time.monotonic() > deadline:
+                raise
+        else:
+            return
+        time.sleep(RETRY_SECONDS)
 
 
 def _wanted(labels: Mapping[str, str]) -> list[str]:

@@ -25,7 +25,7 @@ from perstack_proxy.variables import proxy_variables
 from perstack_containers.context import DATA
 from perstack_containers.egress import NETWORK_CONTROLS, Egress, Way
 from perstack_containers.enforced import Evidence, enforced
-from perstack_containers.engine import Image
+from perstack_containers.engine import Image, Started, start
 from perstack_containers.http import EngineFailure
 from perstack_containers.image import Recipe, build, ready
 from perstack_containers.labels import EXPERT, OWNER, RUN, SKILL, is_left_over, run_labels
@@ -150,15 +150,14 @@ class ContainerRuntime:
         ):
             spec = await self._spec(policy, view, way)
             self._report.status(policy.skill, "starting")
-            async with self._container(policy, spec) as container:
-                process = await self._attached(policy, container, tasks.start_soon)
+            async with self._container(policy, spec) as started:
+                process = await self._process(policy, started, tasks.start_soon)
                 try:
-                    evidence = await self._started(policy, container, process)
-                    controls = enforced(spec, evidence)
+                    controls = enforced(spec, await _evidence(policy, started, process))
                     if way is not None:
                         controls -= NETWORK_CONTROLS - await way.proven(policy)
                     self._report.status(policy.skill, "running")
-                    yield ContainerSandbox(container, controls, process, request)
+                    yield ContainerSandbox(started.id, controls, process, request)
                 finally:
                     with anyio.CancelScope(shield=True):
                         await process.terminate(grace=TERM_GRACE_SECONDS)
@@ -215,35 +214,26 @@ class ContainerRuntime:
         return build(self._engine, self.host.images(), recipe, cache=cache_dir(os.environ), progress=progress)
 
     @asynccontextmanager
-    async def _container(self, policy: SkillPolicy, spec: ContainerSpec) -> AsyncIterator[str]:
-        """A container that is not started, and is gone after the context."""
+    async def _container(self, policy: SkillPolicy, spec: ContainerSpec) -> AsyncIterator[Started]:
+        """A container whose first process runs, and that is gone after the context."""
         body = create_body(spec, self._engine.dialect)
         with anyio.CancelScope(shield=True):  # one that was made and has no name here could not be removed
-            container = await self._ask(policy, self._engine.create, body)
+            started = await self._ask(policy, start, self._engine, body)
         try:
-            yield container
+            yield started
         finally:
             with anyio.CancelScope(shield=True):
-                await self._run(self._engine.remove, container)
+                await self._run(self._engine.remove, started.id)
+            started.connection.close()
 
-    async def _attached(self, policy: SkillPolicy, container: str, spawn: Callable[..., object]) -> ContainerProcess:
-        connection = await self._ask(policy, self._engine.attach, container)
-        streams = Streams(await SocketStream.from_socket(connection))
+    async def _process(self, policy: SkillPolicy, started: Started, spawn: Callable[..., object]) -> ContainerProcess:
+        streams = Streams(await SocketStream.from_socket(started.connection))
         spawn(streams.run)
         return ContainerProcess(
             streams,
-            wait=partial(self._run, self._engine.wait, container),
-            remove=partial(self._removed, policy, container),
+            wait=partial(self._run, self._engine.wait, started.id),
+            remove=partial(self._removed, policy, started.id),
         )
-
-    async def _started(self, policy: SkillPolicy, container: str, process: ContainerProcess) -> Evidence:
-        """What holds in the container, now that its first process runs."""
-        await self._ask(policy, self._engine.start, container)
-        facts = (await process.line()).get("facts")
-        state = await self._ask(policy, self._engine.inspect, container)
-        evidence = Evidence(facts=facts if isinstance(facts, dict) else {}, state=state)
-        _check_filter(policy, evidence)
-        return evidence
 
     async def _removed(self, policy: SkillPolicy, container: str) -> None:
         """The container is gone, and how it ended was told."""
@@ -270,6 +260,14 @@ class ContainerRuntime:
     async def _run(self, function: Callable[..., T], *args: object) -> T:
         """A blocking call in a worker thread."""
         return await to_thread.run_sync(partial(function, *args), limiter=self._workers)
+
+
+async def _evidence(policy: SkillPolicy, started: Started, process: ContainerProcess) -> Evidence:
+    """What holds in the container, now that its first process runs."""
+    facts = (await process.line()).get("facts")
+    evidence = Evidence(facts=facts if isinstance(facts, dict) else {}, state=started.state)
+    _check_filter(policy, evidence)
+    return evidence
 
 
 def _check(policy: SkillPolicy) -> None:
