@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import select
+import subprocess
+import sys
 
 import pytest
 from engines import eventually, python
-from perstack.testing.model_server import Call
+from perstack.testing.model_server import Call, ModelServer, Turn
 
 pytestmark = pytest.mark.engine
 
@@ -148,7 +151,7 @@ def test_an_overlay_is_one_copy_for_all_skills_of_a_job_and_goes_on_with_it(host
     assert settled(hostile).stdout == "No changes are kept.\n"
 
 
-def test_AX10_what_a_killed_run_changed_in_a_copy_is_not_lost(hostile) -> None:
+def test_AH1_what_a_killed_run_changed_in_a_copy_is_not_lost(hostile) -> None:
     (hostile.workspace / "edited").write_text("as it was")
     write = python("open('/workspace/edited', 'w').write('before the kill')\nresult = 1")
     with hostile.running(write) as process:
@@ -169,3 +172,44 @@ def test_AX10_what_a_killed_run_changed_in_a_copy_is_not_lost(hostile) -> None:
     assert settled(hostile, run, "--apply").exit_code == 0
     assert (hostile.workspace / "edited").read_text() == "before the kill"
     assert settled(hostile).stdout == "No changes are kept.\n"
+
+
+TAKES_THE_TERMINAL = (
+    "import fcntl, os, sys, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.executable, "
+    "[sys.executable, '-m', 'perstack', *sys.argv[1:]])"
+)
+
+
+def test_AF9_at_a_terminal_the_changes_are_shown_and_applied_only_when_the_person_says_so(hostile) -> None:
+    word = secrets.token_hex(8)
+    write = python(f"open('/workspace/made', 'w').write('{word}\\\\x1b[2J')\nresult = 1")
+
+    def at_terminal(answer: str) -> str:
+        ours, theirs = os.openpty()
+        turns = [Turn(calls=[write]), Turn(text="done")]
+        with ModelServer(turns) as server:
+            command = [sys.executable, "-c", TAKES_THE_TERMINAL, *hostile.args("--workspace-mode", "overlay")]
+            env = hostile.project.environment(server, hostile.all_env)
+            process = subprocess.Popen(
+                command, cwd=hostile.project.directory, env=env, stdin=theirs, stdout=theirs, stderr=theirs
+            )
+            os.close(theirs)
+            said, answered = b"", False
+            while select.select([ours], [], [], 120)[0]:
+                try:
+                    said += os.read(ours, 65536)
+                except OSError:  # the other end is closed
+                    break
+                if not answered and b"Apply them?" in said:
+                    answered = True
+                    os.write(ours, f"{answer}\n".encode())
+            assert process.wait(60) == 0, said
+        os.close(ours)
+        return said.decode("utf-8", "replace")
+
+    said = at_terminal("no")
+    assert f"+{word}\\x1b[2J" in said, "the lines are shown, and what a terminal would obey is not"
+    assert "1 change: 1 to apply; kept until" in said
+    assert not (hostile.workspace / "made").exists()
+    assert "Applied 1 change" in at_terminal("yes")
+    assert (hostile.workspace / "made").read_text().startswith(word)

@@ -226,7 +226,7 @@ def test_AF9_control_secret_and_special_files_are_held_back(copies, workspace) -
         "zero\u200bwidth",
     ],
 )
-def test_AF6_hostile_names_are_shown_as_text_and_held_back(copies, workspace, name) -> None:
+def test_hostile_names_are_shown_as_text_and_held_back(copies, workspace, name) -> None:
     copy = staged(copies, workspace)
     (copy.workspace / name).write_text("x")
     (copy.workspace / "plain").write_text("\x1b]0;owned\x07 \u202e")

@@ -48,14 +48,14 @@ class Ordinary:
             pytest.skip(f"no python{version} that an ordinary user may run")
         return found
 
-    def run(self, *options: str, expect: tuple[Turn, ...]) -> RunResult:
+    def run(self, *options: str, expect: tuple[Turn, ...], command: tuple[str, ...] = ()) -> RunResult:
         toml = (
             'model = "scripted"\n[provider]\nproviderName = "openai"\n[experts.box]\ninstruction = "Try."\n'
             '[experts.box.skills.probe]\ntype = "mcpStdioSkill"\ncommand = "python3"\n'
             'args = ["-I", "/workspace/probe.py"]\npick = ["python"]\n'
         )
         (self.directory / "perstack.toml").write_text(toml)
-        command = [self.python, "-m", "perstack", "run", "--runtime", "podman", "--workspace", str(self.workspace)]
+        run = ("run", "--runtime", "podman", "--workspace", str(self.workspace), *options, "--", "box", "go")
         with ModelServer(list(expect)) as server:
             env = {
                 **self.env,
@@ -67,7 +67,7 @@ class Ordinary:
                 "OPENAI_BASE_URL": server.openai_url,
             }
             done = subprocess.run(
-                [*command, *options, "--", "box", "go"],
+                [self.python, "-m", "perstack", *(command or run)],
                 cwd=self.directory, env=env, user=self.user, group=self.user, extra_groups=[], capture_output=True,
                 text=True, timeout=600, check=False, stdin=subprocess.DEVNULL,
             )  # fmt: skip
@@ -107,3 +107,16 @@ def test_AH4_AH3_without_root_what_the_kernel_does_not_let_it_enforce_is_refused
     assert seen["uid"] == made.stat().st_uid != 0, "the user keeps their number, and their files"
     assert int(seen["caps"], 16) == 0
     assert [name for name in seen["net"] if name != "lo"] == []
+
+
+def test_AF9_AF12_without_root_the_copy_of_an_overlay_is_the_users_own_and_so_is_what_is_applied(ordinary) -> None:
+    step = (Turn(calls=[python(FACTS)]), Turn(text="done"))
+    relaxed = tuple(word for name in LIMITS for word in ("--relax", name))
+    result = ordinary.run(*relaxed, "--workspace-mode", "overlay", expect=step)
+    assert result.exit_code == 0, result.stderr
+    made = ordinary.workspace / "made"
+    assert not made.exists()
+    applied = ordinary.run(command=("changes", result.job_id, "--apply"), expect=())
+    assert applied.exit_code == 0, applied.stderr
+    assert made.read_text() == "inside"
+    assert made.stat().st_uid == ordinary.workspace.stat().st_uid != 0

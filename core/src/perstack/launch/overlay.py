@@ -39,7 +39,7 @@ async def overlay(plan: RunPlan, job_id: str) -> AsyncIterator[Attribution | Non
 
     copies = Copies(state_dir)
     if not has_overlay(plan.decision):
-        if copies.holds(job_id):
+        if copies.holds(job_id) and await to_thread.run_sync(_has_changes, copies, job_id):
             raise UsageError(
                 f"Job {job_id!r} has changes that are neither applied nor dropped, and this run would not see them.",
                 hint=f"See: perstack changes {job_id}; or go on in the copy with: --workspace-mode overlay",
@@ -55,6 +55,18 @@ async def overlay(plan: RunPlan, job_id: str) -> AsyncIterator[Attribution | Non
             yield attribution
         finally:
             await attribution.finish()
+    finally:
+        copy.close()
+
+
+def _has_changes(copies: Copies, job_id: str) -> bool:
+    """Whether the job's copy is worth keeping; one without changes is dropped."""
+    copy = copies.open(job_id)
+    try:
+        if changed := bool(copy.changes()):
+            return changed
+        copy.drop()
+        return False
     finally:
         copy.close()
 

@@ -189,7 +189,7 @@ class Place:
                 self._staged = self._copies.make(about, owner)
             real, is_copy = self._staged.workspace, True
         found = guarded(real)
-        if not is_copy and self._before is None:
+        if not (is_copy or read_only or self._before):
             self._before = (real, found)
         mounts = binds(real, found, read_only=read_only, empty=empty)
         return View(binds=(*mounts, *names), uid=owner.uid, gid=owner.gid)
