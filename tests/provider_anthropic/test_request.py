@@ -26,11 +26,11 @@ from perstack.messages import (
     UserMessage,
     VendorPart,
 )
-from perstack.model_http import Encodings, budget_of
+from perstack.model_http import Encodings, budget_of, turns
 from perstack.protocols import GenerateRequest
 from perstack.testing.answers import question
 from perstack_provider_anthropic.models import MODELS
-from perstack_provider_anthropic.request import container, message_blocks, messages_body, turns
+from perstack_provider_anthropic.request import container, message_blocks, messages_body
 from pydantic import TypeAdapter
 
 MODEL = "claude-sonnet-4-5"

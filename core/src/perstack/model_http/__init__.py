@@ -6,12 +6,13 @@ server-sent events. Nothing here tries again: the engine does, once, with the wh
 
 from __future__ import annotations
 
-from perstack.model_http.calls import MOST_CALLS, ToolCalls, arguments
+from perstack.model_http.calls import MOST_CALLS, ToolCalls, arguments, too_many_calls
 from perstack.model_http.client import Authorise, ModelClient, Timeouts
+from perstack.model_http.conversation import continues_unsigned, instruction_of, turns
 from perstack.model_http.encoding import Encodings
 from perstack.model_http.failures import cut_off, malformed, reported
 from perstack.model_http.framing import Answer, Event, Framing, decoded, finished
-from perstack.model_http.media import unsendable
+from perstack.model_http.media import data_url, unsendable
 from perstack.model_http.models import budget_of, effort, effort_of, known_model
 from perstack.model_http.settings import base_url, header_settings, secret, text_setting
 
@@ -28,16 +29,21 @@ __all__ = [
     "arguments",
     "base_url",
     "budget_of",
+    "continues_unsigned",
     "cut_off",
+    "data_url",
     "decoded",
     "effort",
     "effort_of",
     "finished",
     "header_settings",
+    "instruction_of",
     "known_model",
     "malformed",
     "reported",
     "secret",
     "text_setting",
+    "too_many_calls",
+    "turns",
     "unsendable",
 ]

@@ -6,8 +6,10 @@ import json
 
 from perstack_proxy.sanitise import well_formed
 
+from perstack.errors import ProviderError
 from perstack.ids import new_id
 from perstack.messages import JsonObject
+from perstack.model_http.failures import malformed
 from perstack.protocols import ToolCallRequest
 
 MOST_CALLS = 1024
@@ -15,19 +17,35 @@ MOST_CALLS = 1024
 
 
 class ToolCalls:
-    """Makes the tool calls of one answer; no two have the same id, so that each result finds its call."""
+    """Makes the tool calls of one answer; no two have the same id, so that each result finds its call.
 
-    def __init__(self) -> None:
+    Args:
+        provider: Names the server in errors.
+    """
+
+    def __init__(self, provider: str) -> None:
+        self._provider = provider
         self._ids: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._ids)
 
-    def make(self, *, id: str | None, name: str, raw: str) -> ToolCallRequest:
-        """The call of `name` with arguments as the model wrote them; no arguments at all are an empty object."""
+    def make(self, *, id: str | None, name: str, raw: str, signature: str | None = None) -> ToolCallRequest:
+        """The call of `name` with arguments as the model wrote them; no arguments at all are an empty object.
+
+        Raises:
+            ProviderError: There are more than `MOST_CALLS`.
+        """
+        if len(self._ids) >= MOST_CALLS:
+            raise too_many_calls(self._provider)
         own = id if id and id not in self._ids else f"call_{new_id()}"
         self._ids.add(own)
-        return ToolCallRequest(id=own, name=name, args=arguments(raw), raw_args=raw)
+        return ToolCallRequest(id=own, name=name, args=arguments(raw), raw_args=raw, signature=signature)
+
+
+def too_many_calls(provider: str) -> ProviderError:
+    """An answer that no model gives."""
+    return malformed(provider, f"more than {MOST_CALLS} tool calls in one answer")
 
 
 def arguments(raw: str) -> JsonObject | None:

@@ -13,6 +13,11 @@ def unsendable(mime_type: str) -> str:
     return f"[A file of type {mime_type} stood here; this model's format cannot carry it.]"
 
 
+def data_url(part: ImagePart | FilePart) -> str:
+    """The part as an address that holds it."""
+    return f"data:{part.mime_type};base64,{part.encoded_data}"
+
+
 def without(message: Message, info: ModelInfo | None) -> Message:
     """The message without what `info` says that the model does not take; the same one where there is nothing."""
     if info is None or (info.vision is not False and info.documents is not False):

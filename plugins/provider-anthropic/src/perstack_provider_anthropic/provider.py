@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from urllib.parse import urlsplit
 
-from perstack.model_http import Encodings, ModelClient, base_url, header_settings, secret
+from perstack.model_http import Encodings, ModelClient, base_url, header_settings, secret, turns
 from perstack.protocols import GenerateRequest, StreamPart
 from perstack.specs import ProviderContext
 
 from perstack_provider_anthropic.models import MODELS
-from perstack_provider_anthropic.request import message_blocks, messages_body, turns
+from perstack_provider_anthropic.request import message_blocks, messages_body
 from perstack_provider_anthropic.stream import MessagesAnswer
 
 PROVIDER = "anthropic"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -12,7 +12,6 @@ from perstack.messages import (
     ContentPart,
     ExpertMessage,
     ImagePart,
-    InstructionMessage,
     JsonObject,
     JsonValue,
     Message,
@@ -24,9 +23,8 @@ from perstack.messages import (
     ToolMessage,
     ToolResultPart,
     VendorPart,
-    text_of,
 )
-from perstack.model_http import budget_of, effort_of, known_model, unsendable
+from perstack.model_http import budget_of, continues_unsigned, effort_of, instruction_of, known_model, unsendable
 from perstack.protocols import GenerateRequest
 from perstack.specs import ModelInfo
 
@@ -66,10 +64,10 @@ def messages_body(request: GenerateRequest, models: Mapping[str, ModelInfo]) -> 
     if tools:
         tools[-1]["cache_control"] = CACHED
         body["tools"] = [*tools]
-    system = "\n".join(text_of(m.contents) for m in request.messages if isinstance(m, InstructionMessage))
+    system = instruction_of(request.messages)
     if system.strip():
         body["system"] = [{"type": "text", "text": system, "cache_control": CACHED}]
-    if not _continues_unsigned(request.messages):
+    if not continues_unsigned(request.messages, _thinking):
         body.update(_thinking_wish(request.reasoning_tokens, known, limit))
     if request.output_schema is not None and not request.provider_tools:  # sources and schemas exclude each other
         form: JsonObject = {"type": "json_schema", "schema": request.output_schema}
@@ -85,14 +83,6 @@ def _thinking_wish(tokens: int, known: ModelInfo | None, limit: int) -> JsonObje
         return {"thinking": {"type": "enabled", "budget_tokens": budget}}
     level = effort_of(tokens, known)
     return {"thinking": {"type": "adaptive", "display": "summarized"}, "output_config": {"effort": level}}
-
-
-def _continues_unsigned(messages: Sequence[Message]) -> bool:
-    """Whether tool results are sent back to an answer that did not think: then the vendor refuses to begin thinking."""
-    if not messages or not isinstance(messages[-1], ToolMessage):
-        return False
-    last = next((message for message in reversed(messages) if isinstance(message, ExpertMessage)), None)
-    return last is not None and not any(_thinking(part) for part in last.contents if isinstance(part, ThinkingPart))
 
 
 def _vendors(wanted: Mapping[str, JsonObject]) -> Iterator[JsonObject]:
@@ -148,23 +138,6 @@ def _objects(value: JsonValue) -> list[JsonObject]:
 
 def _tool(tool: ToolDefinition) -> JsonObject:
     return {"name": tool.name, "description": tool.description, "input_schema": tool.input_schema}
-
-
-def turns(messages: Sequence[Message], blocks: Callable[[Message], Sequence[msgspec.Raw]]) -> list[dict[str, object]]:
-    """Turns that alternate, as the format wants them, of the blocks of each message; what has none is left out."""
-    found: list[dict[str, object]] = []
-    content: list[msgspec.Raw] = []
-    for message in messages:
-        if isinstance(message, InstructionMessage):
-            continue
-        role = "assistant" if isinstance(message, ExpertMessage) else "user"
-        own = blocks(message)
-        if found and found[-1]["role"] == role:
-            content += own
-        elif own:
-            content = [*own]
-            found.append({"role": role, "content": content})
-    return found
 
 
 def message_blocks(message: Message) -> Iterator[JsonObject]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 from perstack.messages import FinishReason, JsonObject, Usage, VendorPart
-from perstack.model_http import MOST_CALLS, Event, ToolCalls, arguments, cut_off, decoded, finished, malformed, reported
+from perstack.model_http import Event, ToolCalls, arguments, cut_off, decoded, finished, malformed, reported
 from perstack.protocols import ReasoningDelta, ReasoningEnd, StreamPart, TextDelta
 
 from perstack_provider_anthropic.signatures import CONTAINER, REDACTED, THINKING, VENDOR
@@ -106,7 +106,7 @@ class MessagesAnswer:
     def __init__(self, provider: str) -> None:
         self._provider = provider
         self._open: dict[int | None, _Open] = {}
-        self._calls = ToolCalls()
+        self._calls = ToolCalls(provider)
         self._stop: str | None = None
         self._container: _Container | None = None
         self._counts: dict[str, int] = {}
@@ -152,8 +152,6 @@ class MessagesAnswer:
 
     def _begin(self, index: int | None, raw: msgspec.Raw) -> Iterator[StreamPart]:
         block = decoded(_BLOCK, raw, provider=self._provider)
-        if block.type == "tool_use" and len(self._calls) >= MOST_CALLS:
-            raise malformed(self._provider, f"more than {MOST_CALLS} tool calls in one answer")
         own = msgspec.json.decode(raw) if block.type not in OURS else None
         self._open[index] = _Open(block=block, own=own, signature=block.signature or "")
         if block.text:

@@ -13,7 +13,7 @@ from perstack.protocols import GenerateRequest, StreamPart
 from perstack.specs import ProviderContext
 
 from perstack_provider_bedrock.framing import FRAMING
-from perstack_provider_bedrock.request import converse_body, message_blocks, turns
+from perstack_provider_bedrock.request import converse_body, marked_turns, message_blocks
 from perstack_provider_bedrock.signing import of_profile, signer, static
 from perstack_provider_bedrock.stream import ConverseAnswer
 
@@ -51,7 +51,7 @@ class BedrockProvider:
 
     def generate(self, request: GenerateRequest) -> AsyncGenerator[StreamPart, None]:
         """The answer's parts; see `perstack.protocols.Provider`."""
-        messages = turns(request, lambda message: self._encodings.one(message, request.info))
+        messages = marked_turns(request, lambda message: self._encodings.one(message, request.info))
         body = {**converse_body(request), "messages": messages}
         path = f"/model/{quote(request.model, safe='')}/converse-stream"
         return self._client.answer(path, body, timeout=request.timeout, answer=ConverseAnswer(PROVIDER))

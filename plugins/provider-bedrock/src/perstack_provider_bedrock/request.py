@@ -10,7 +10,6 @@ from perstack.messages import (
     ContentPart,
     ExpertMessage,
     ImagePart,
-    InstructionMessage,
     JsonObject,
     JsonValue,
     Message,
@@ -22,9 +21,8 @@ from perstack.messages import (
     ToolMessage,
     ToolResultPart,
     VendorPart,
-    text_of,
 )
-from perstack.model_http import budget_of, effort_of, unsendable
+from perstack.model_http import budget_of, continues_unsigned, effort_of, instruction_of, turns, unsendable
 from perstack.protocols import GenerateRequest
 from perstack.specs import ModelInfo
 
@@ -53,7 +51,7 @@ def converse_body(request: GenerateRequest) -> JsonObject:
     info, claude = request.info or MODELS.get(request.model), CLAUDE in request.model
     marks: list[JsonValue] = [CACHE_POINT] if claude else []
     body: JsonObject = {}
-    system = "\n".join(text_of(m.contents) for m in request.messages if isinstance(m, InstructionMessage))
+    system = instruction_of(request.messages)
     if system.strip():
         body["system"] = [{"text": system}, *marks]
     if request.tools:
@@ -65,7 +63,7 @@ def converse_body(request: GenerateRequest) -> JsonObject:
         body["outputConfig"] = output
     limit = request.max_output_tokens or (info and info.max_output)
     budget = budget_of(request.reasoning_tokens, info, limit=limit or OUTPUT_TOKENS) if claude else 0
-    if budget and not _continues_unsigned(request.messages):
+    if budget and not continues_unsigned(request.messages, _thought):
         body["additionalModelRequestFields"] = {"thinking": _thinking(budget, info)}
         if level := _level(budget, info):
             body["outputConfig"] = {**output, "effort": level}
@@ -84,22 +82,14 @@ def _level(budget: int, info: ModelInfo | None) -> str | None:
     return effort_of(budget, info) if info is not None and info.efforts else None
 
 
-def turns(request: GenerateRequest, blocks: Callable[[Message], Sequence[msgspec.Raw]]) -> list[dict[str, object]]:
-    """Turns that alternate, of the blocks of each message, with a cache point behind the newest where one is taken."""
-    found: list[dict[str, object]] = []
-    content: list[msgspec.Raw] = []
-    for message in request.messages:
-        if isinstance(message, InstructionMessage):
-            continue
-        role = "assistant" if isinstance(message, ExpertMessage) else "user"
-        own = blocks(message)
-        if found and found[-1]["role"] == role:
-            content += own
-        elif own:
-            content = [*own]
-            found.append({"role": role, "content": content})
+def marked_turns(
+    request: GenerateRequest, blocks: Callable[[Message], Sequence[msgspec.Raw]]
+) -> list[dict[str, object]]:
+    """The conversation's turns, with a cache point behind the newest where one is taken."""
+    found = turns(request.messages, blocks)
     if found and CLAUDE in request.model:
-        content.append(msgspec.Raw(msgspec.json.encode(CACHE_POINT)))
+        newest = found[-1]["content"]
+        found[-1]["content"] = [*newest, msgspec.Raw(msgspec.json.encode(CACHE_POINT))]  # type: ignore[misc]
     return found
 
 
@@ -119,14 +109,6 @@ def message_blocks(message: Message) -> Iterator[JsonObject]:
 def _tool(tool: ToolDefinition) -> JsonObject:
     spec: JsonObject = {"name": tool.name, "inputSchema": {"json": tool.input_schema}}
     return {"toolSpec": {**spec, "description": tool.description} if tool.description else spec}
-
-
-def _continues_unsigned(messages: Sequence[Message]) -> bool:
-    """Whether tool results are sent back to an answer that did not think: then the vendor refuses to begin thinking."""
-    if not messages or not isinstance(messages[-1], ToolMessage):
-        return False
-    last = next((message for message in reversed(messages) if isinstance(message, ExpertMessage)), None)
-    return last is not None and not any(_thought(part) for part in last.contents if isinstance(part, ThinkingPart))
 
 
 def _said(part: SpokenPart) -> Iterator[JsonObject]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 from perstack.messages import FinishReason, Usage
-from perstack.model_http import MOST_CALLS, Event, ToolCalls, cut_off, decoded, finished, malformed, reported
+from perstack.model_http import Event, ToolCalls, cut_off, decoded, finished, malformed, reported
 from perstack.protocols import ReasoningDelta, ReasoningEnd, StreamPart, TextDelta
 
 from perstack_provider_bedrock.framing import EXCEPTION
@@ -95,7 +95,7 @@ class ConverseAnswer:
     def __init__(self, provider: str) -> None:
         self._provider = provider
         self._open: dict[int | None, _Open] = {}
-        self._calls = ToolCalls()
+        self._calls = ToolCalls(provider)
         self._stop: str | None = None
         self._usage: _Usage | None = None
 
@@ -135,8 +135,6 @@ class ConverseAnswer:
         yield finished(FINISH.get(self._stop, "other"), self._stop, _usage(self._usage))
 
     def _begin(self, told: _Told) -> None:
-        if len(self._calls) >= MOST_CALLS:
-            raise malformed(self._provider, f"more than {MOST_CALLS} tool calls in one answer")
         self._open[told.content_block_index] = _Open(tool=told.start.tool_use if told.start else None)
 
     def _go_on(self, index: int | None, delta: _Delta) -> Iterator[StreamPart]:

@@ -18,7 +18,7 @@ from perstack.messages import (
     VendorPart,
     text_of,
 )
-from perstack.model_http import budget_of, effort_of, known_model, unsendable
+from perstack.model_http import budget_of, effort_of, instruction_of, known_model, unsendable
 from perstack.protocols import GenerateRequest
 from perstack.specs import ModelInfo
 
@@ -41,7 +41,7 @@ def generate_body(
     `shows_own_tools` says that the server tells what its own tools did; it takes ours beside them only then.
     """
     body: JsonObject = {}
-    system = "\n".join(text_of(m.contents) for m in request.messages if isinstance(m, InstructionMessage))
+    system = instruction_of(request.messages)
     if system.strip():
         body["systemInstruction"] = {"parts": [{"text": system}]}
     tools: list[JsonValue] = [*_vendors(request.provider_tools)]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 from perstack.messages import FinishReason, JsonObject, Usage, VendorPart
-from perstack.model_http import MOST_CALLS, Event, ToolCalls, cut_off, decoded, finished, malformed, reported
+from perstack.model_http import Event, ToolCalls, cut_off, decoded, finished, reported
 from perstack.protocols import ReasoningDelta, ReasoningEnd, StreamPart, TextDelta, ToolCallRequest
 
 from perstack_provider_google.request import SIGNATURE, VENDOR
@@ -83,7 +83,7 @@ class GenerateAnswer:
     def __init__(self, provider: str) -> None:
         self._provider = provider
         self._reasoning = False
-        self._calls = ToolCalls()
+        self._calls = ToolCalls(provider)
         self._finish: str | None = None
         self._blocked = False
         self._usage = _Usage()
@@ -132,16 +132,8 @@ class GenerateAnswer:
             yield VendorPart(vendor=VENDOR, block=own)
 
     def _call(self, call: _FunctionCall, signature: str | None) -> ToolCallRequest:
-        if len(self._calls) >= MOST_CALLS:
-            raise malformed(self._provider, f"more than {MOST_CALLS} tool calls in one answer")
-        made = self._calls.make(id=call.id, name=call.name, raw=bytes(call.args).decode())
-        return ToolCallRequest(
-            id=made.id,
-            name=made.name,
-            args=made.args,
-            raw_args=made.raw_args,
-            signature=SIGNATURE + signature if signature else None,
-        )
+        own = SIGNATURE + signature if signature else None
+        return self._calls.make(id=call.id, name=call.name, raw=bytes(call.args).decode(), signature=own)
 
     def _end_reasoning(self) -> Iterator[StreamPart]:
         if self._reasoning:

@@ -22,7 +22,7 @@ from perstack.messages import (
     UserMessage,
     text_of,
 )
-from perstack.model_http import effort_of, known_model, unsendable
+from perstack.model_http import data_url, effort_of, known_model, unsendable
 from perstack.protocols import GenerateRequest
 
 from perstack_provider_openai.profiles import Profile
@@ -131,7 +131,7 @@ def _content(parts: Iterable[ContentPart]) -> JsonValue:
 def _block(part: ContentPart) -> JsonObject:
     if isinstance(part, TextPart):
         return {"type": "text", "text": part.text}
-    url = f"data:{part.mime_type};base64,{part.encoded_data}"
+    url = data_url(part)
     if isinstance(part, ImagePart):
         return {"type": "image_url", "image_url": {"url": url}}
     return _file(part, url)

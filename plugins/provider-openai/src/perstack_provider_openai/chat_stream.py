@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 
 import msgspec
 from perstack.messages import FinishReason, Usage
-from perstack.model_http import MOST_CALLS, Event, ToolCalls, cut_off, decoded, finished, malformed, reported
+from perstack.model_http import MOST_CALLS, Event, ToolCalls, cut_off, decoded, finished, reported, too_many_calls
 from perstack.protocols import ReasoningDelta, ReasoningEnd, StreamPart, TextDelta
+
+from perstack_provider_openai.counts import InputDetails, OutputDetails, usage_of
 
 FINISH: dict[str, FinishReason] = {
     "stop": "stop",
@@ -60,20 +62,12 @@ class _Choice(msgspec.Struct, frozen=True):
     finish_reason: str | None = None
 
 
-class _InputDetails(msgspec.Struct, frozen=True):
-    cached_tokens: int | None = None
-
-
-class _OutputDetails(msgspec.Struct, frozen=True):
-    reasoning_tokens: int | None = None
-
-
 class _Usage(msgspec.Struct, frozen=True):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     total_tokens: int | None = None
-    prompt_tokens_details: _InputDetails | None = None
-    completion_tokens_details: _OutputDetails | None = None
+    prompt_tokens_details: InputDetails | None = None
+    completion_tokens_details: OutputDetails | None = None
 
 
 class _Error(msgspec.Struct, frozen=True):
@@ -144,7 +138,7 @@ class ChatAnswer:
         if self._finish is None:
             raise cut_off(self._provider)
         yield from self._end_reasoning()
-        calls = ToolCalls()
+        calls = ToolCalls(self._provider)
         for call in self._calls:
             yield calls.make(id=call.id, name=call.name, raw="".join(call.arguments))
         reason = FINISH.get(self._finish, "other")
@@ -179,7 +173,7 @@ class ChatAnswer:
         call = self._calls[-1] if delta.index is None and self._calls else self._at.get(delta.index)
         if call is None or (delta.id and call.id and delta.id != call.id):
             if len(self._calls) >= MOST_CALLS:
-                raise malformed(self._provider, f"more than {MOST_CALLS} tool calls in one answer")
+                raise too_many_calls(self._provider)
             call = _Call()
             self._calls.append(call)
             self._at[delta.index] = call
@@ -198,13 +192,10 @@ class ChatAnswer:
 
 
 def _usage(usage: _Usage) -> Usage:
-    given, made = usage.prompt_tokens or 0, usage.completion_tokens or 0
-    cached = usage.prompt_tokens_details and usage.prompt_tokens_details.cached_tokens
-    reasoning = usage.completion_tokens_details and usage.completion_tokens_details.reasoning_tokens
-    return Usage(
-        input_tokens=given,
-        output_tokens=made,
-        reasoning_tokens=reasoning or 0,
-        cached_input_tokens=cached or 0,
-        total_tokens=usage.total_tokens or given + made,
+    return usage_of(
+        usage.prompt_tokens or 0,
+        usage.completion_tokens or 0,
+        total=usage.total_tokens,
+        of_input=usage.prompt_tokens_details,
+        of_output=usage.completion_tokens_details,
     )

@@ -21,7 +21,7 @@ from perstack.messages import (
     VendorPart,
     text_of,
 )
-from perstack.model_http import effort_of, known_model, unsendable
+from perstack.model_http import data_url, effort_of, known_model, unsendable
 from perstack.protocols import GenerateRequest
 
 from perstack_provider_openai.chat_request import is_strict
@@ -124,7 +124,7 @@ def _content(parts: Iterable[ContentPart]) -> JsonValue:
 def _block(part: ContentPart) -> JsonObject:
     if isinstance(part, TextPart):
         return {"type": "input_text", "text": part.text}
-    url = f"data:{part.mime_type};base64,{part.encoded_data}"
+    url = data_url(part)
     if isinstance(part, ImagePart):
         return {"type": "input_image", "image_url": url, "detail": "auto"}
     if part.mime_type == "application/pdf":

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import msgspec
 from perstack.errors import ProviderError
 from perstack.messages import FinishReason, JsonObject, JsonValue, Usage, VendorPart
-from perstack.model_http import MOST_CALLS, Event, ToolCalls, cut_off, decoded, finished, malformed, reported
+from perstack.model_http import Event, ToolCalls, cut_off, decoded, finished, reported
 from perstack.protocols import ReasoningDelta, ReasoningEnd, StreamPart, TextDelta
 
+from perstack_provider_openai.counts import InputDetails, OutputDetails, usage_of
 from perstack_provider_openai.responses_request import REASONING, VENDOR
 
 ENDS = frozenset({"response.completed", "response.incomplete", "response.failed"})
@@ -27,20 +28,12 @@ class _Item(msgspec.Struct, frozen=True):
     encrypted_content: str | None = None
 
 
-class _InputDetails(msgspec.Struct, frozen=True):
-    cached_tokens: int | None = None
-
-
-class _OutputDetails(msgspec.Struct, frozen=True):
-    reasoning_tokens: int | None = None
-
-
 class _Usage(msgspec.Struct, frozen=True):
     input_tokens: int = 0
     output_tokens: int = 0
     total_tokens: int | None = None
-    input_tokens_details: _InputDetails | None = None
-    output_tokens_details: _OutputDetails | None = None
+    input_tokens_details: InputDetails | None = None
+    output_tokens_details: OutputDetails | None = None
 
 
 class _Error(msgspec.Struct, frozen=True):
@@ -81,7 +74,7 @@ class ResponsesAnswer:
 
     def __init__(self, provider: str) -> None:
         self._provider = provider
-        self._calls = ToolCalls()
+        self._calls = ToolCalls(provider)
         self._refused = False
         self._part = 0
         self._ended: str | None = None
@@ -138,8 +131,6 @@ class ResponsesAnswer:
             proof = item.encrypted_content
             yield ReasoningEnd(signature=f"{REASONING}{item.id or ''}:{proof}" if proof else None)
         elif item.type == "function_call":
-            if len(self._calls) >= MOST_CALLS:
-                raise malformed(self._provider, f"more than {MOST_CALLS} tool calls in one answer")
             yield self._calls.make(id=item.call_id, name=item.name or "", raw=item.arguments or "")
         elif item.type != "message":  # what a tool at the vendor did; without it the reasoning before it is refused
             own: JsonObject = msgspec.json.decode(raw)
@@ -157,11 +148,10 @@ class ResponsesAnswer:
 
 
 def _usage(usage: _Usage) -> Usage:
-    cached, reasoning = usage.input_tokens_details, usage.output_tokens_details
-    return Usage(
-        input_tokens=usage.input_tokens,
-        output_tokens=usage.output_tokens,
-        reasoning_tokens=(reasoning and reasoning.reasoning_tokens) or 0,
-        cached_input_tokens=(cached and cached.cached_tokens) or 0,
-        total_tokens=usage.total_tokens or usage.input_tokens + usage.output_tokens,
+    return usage_of(
+        usage.input_tokens,
+        usage.output_tokens,
+        total=usage.total_tokens,
+        of_input=usage.input_tokens_details,
+        of_output=usage.output_tokens_details,
     )
