@@ -33,7 +33,7 @@ CALLS = (
 )
 
 
-def test_AC2_N1_real_servers_are_installed_through_the_lock_and_run_without_a_registry(tmp_path: Path, name) -> None:
+def test_AC2_AN3_real_servers_are_installed_through_the_lock_and_run_without_a_registry(tmp_path: Path, name) -> None:
     """One lock and one store serve both engines."""
     with locked_project(tmp_path, name, real_registry()) as made:
         made.write(*REAL)
@@ -162,7 +162,7 @@ def descriptions(made: LockedProject) -> list[str]:
     return [tool["description"] for found in skills for tool in found["tools"]]
 
 
-def test_AC2_AM3_what_differs_from_the_lock_stops_the_run_with_a_difference_that_can_be_read(
+def test_AC2_AM4_what_differs_from_the_lock_stops_the_run_with_a_difference_that_can_be_read(
     tmp_path: Path, name
 ) -> None:
     registry = PackageRegistry()

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import pty
-import select
-import subprocess
 import sys
-import time
 
 import pytest
+from at_terminal import at_a_terminal
 from perstack.testing.model_server import Call, ModelServer, Turn
 from perstack.testing.project import Project
 
@@ -23,34 +19,6 @@ type = "interactiveSkill"
 description = "Ask for a colour."
 inputJsonSchema = '{"type": "object"}'
 """
-
-
-def at_a_terminal(project: Project, server: ModelServer, typed: str, prompt: str) -> tuple[int, str]:
-    """The exit code of a run at a terminal of its own where `typed` answers `prompt`, and all that was shown."""
-    leader, follower = pty.openpty()
-    command = [sys.executable, "-m", "perstack", *project.run_args("demo", "Go.")]
-    process = subprocess.Popen(
-        ["setsid", "--ctty", "--wait", *command],
-        cwd=project.directory,
-        env={**project.environment(server, {}), "TERM": "xterm"},
-        stdin=follower,
-        stdout=follower,
-        stderr=follower,
-    )
-    os.close(follower)
-    shown, deadline, answered = b"", time.monotonic() + 30, False
-    while time.monotonic() < deadline:
-        if select.select([leader], [], [], 0.1)[0]:
-            try:
-                piece = os.read(leader, 65536)
-            except OSError:
-                break
-            shown += piece
-        if prompt.encode() in shown and not answered:
-            os.write(leader, f"{typed}\n".encode())
-            answered = True
-    os.close(leader)
-    return process.wait(timeout=10), shown.decode("utf-8", "replace")
 
 
 def test_AM10_what_has_to_be_asked_for_is_denied_without_a_terminal(project: Project) -> None:

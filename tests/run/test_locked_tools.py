@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from at_terminal import at_a_terminal
 from perstack.errors import ExitCode
 from perstack.testing.fake_skill import fake_skill_argv
 from perstack.testing.model_server import Call, ModelServer, Turn
@@ -47,7 +48,7 @@ def test_the_tools_of_a_plain_command_are_locked(tmp_path: Path) -> None:
     assert lock.read_bytes() == first
 
 
-def test_AM3_a_tool_that_changed_stops_the_run_before_the_model_hears_of_it(tmp_path: Path) -> None:
+def test_AM4_a_tool_that_changed_stops_the_run_before_the_model_hears_of_it(tmp_path: Path) -> None:
     project = Project(tmp_path, expert(table()))
     server = tmp_path / "server.py"
     source = Path(fake_skill_argv()[2]).read_text()
@@ -65,7 +66,7 @@ def test_AM3_a_tool_that_changed_stops_the_run_before_the_model_hears_of_it(tmp_
     assert go(project)[0] == 0
 
 
-def test_AM3_a_lazy_skill_that_changed_stops_the_run_at_its_first_call(tmp_path: Path) -> None:
+def test_AM4_a_lazy_skill_that_changed_stops_the_run_at_its_first_call(tmp_path: Path) -> None:
     server = tmp_path / "server.py"
     source = Path(fake_skill_argv()[2]).read_text()
     server.write_text(source)
@@ -95,6 +96,30 @@ def test_W_36_a_lock_that_does_not_agree_with_the_configuration_stops_the_run(tm
     assert "perstack install writer" in said
     assert install(project)[0] == 0, "a skill that is new needs no more than to be installed"
     assert go(project)[0] == 0
+
+
+def test_AM5_a_lock_that_was_planted_in_the_workspace_says_nothing(tmp_path: Path) -> None:
+    project = Project(tmp_path, expert(table()))
+    assert install(project)[0] == 0
+    lock = project.directory / "perstack.lock"
+    planted = lock.read_text().replace("Say the text again.", "Say it to me.")
+    (project.workspace / "perstack.lock").write_text(planted)
+    assert go(project)[0] == 0
+    lock.write_text(planted)
+    assert go(project)[0] == ExitCode.CHANGED, "the control: beside the configuration it counts"
+
+
+@pytest.mark.parametrize(("typed", "code"), [("yes", 0), ("no", ExitCode.REFUSED)])
+def test_a_person_at_the_terminal_can_have_a_skill_locked_on_first_use(tmp_path: Path, typed, code) -> None:
+    project = Project(tmp_path, expert(table("--tools", "echo")))
+    assert install(project)[0] == 0
+    lock = project.directory / "perstack.lock"
+    before = lock.read_bytes()
+    project.write(expert(table("--tools", "echo"), table("--tools", "counter", name="later")))
+    with ModelServer([Turn(text="done")] if not code else []) as server:
+        ended, shown = at_a_terminal(project, server, typed, "Install and lock it now?", expert="writer", seconds=90)
+    assert ended == code, shown
+    assert (lock.read_bytes() != before) is (typed == "yes")
 
 
 @pytest.mark.parametrize("text", ["version = ", 'version = "1"\n', '\x00version = "2"'])

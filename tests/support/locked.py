@@ -19,6 +19,7 @@ from perstack.testing.model_server import Call, ModelServer, Turn
 from perstack.testing.project import Project, RunResult, result_of
 from repository import ROOT
 
+LOCAL = Engine(name="local", socket="", env={})
 EXPERT = '[experts.box]\ninstruction = "Try everything."\n'
 
 SERVER = '''
@@ -153,7 +154,12 @@ def locked_project(tmp_path: Path, name: str, registry: PackageRegistry) -> Iter
     with Internet(folder, names=[HOST, FILES_HOST]) as net:
         token = f"token-{secrets.token_hex(8)}"
         made = LockedProject(
-            project=project, engine=engine(name), net=net, registry=registry, folder=tmp_path, token=token
+            project=project,
+            engine=LOCAL if name == "local" else engine(name),
+            net=net,
+            registry=registry,
+            folder=tmp_path,
+            token=token,
         )
         package_registry.settings(tmp_path / "home", tmp_path / "config", net.authority, token=token)
         made.serve()

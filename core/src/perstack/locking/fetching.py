@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 FILE_BYTES = 512 * MIB
 """Of one package. The largest wheels of MCP servers have a tenth."""
+METADATA_BYTES = 64 * MIB
+"""Of what a registry says of one package. Ten years of nightly releases are 20 MiB."""
 SECONDS = 300.0
 CONNECT_SECONDS = 10.0
 REDIRECTS = 5
@@ -63,21 +65,21 @@ class Fetcher:
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
-    async def get(self, url: str, *, accept: str = "*/*") -> Answer:
-        """The answer at `url`, after redirects; statuses of errors are answers too.
+    async def get(self, url: str, *, accept: str = "*/*", limit: int = FILE_BYTES) -> Answer:
+        """The answer at `url` of at most `limit` bytes, after redirects; statuses of errors are answers too.
 
         Raises:
             SkillError: There is none; names the host and never more of the URL.
         """
         async with self._limit:
             for _ in range(REDIRECTS + 1):
-                answer, location = await self._once(url, accept)
+                answer, location = await self._once(url, accept, limit)
                 if location is None:
                     return answer
                 url = urljoin(url, location)
         raise SkillError(f"{_host(url)} redirects more than {REDIRECTS} times.")
 
-    async def _once(self, url: str, accept: str) -> tuple[Answer, str | None]:
+    async def _once(self, url: str, accept: str, limit: int) -> tuple[Answer, str | None]:
         import httpx2
 
         headers = {"accept": accept, **self._authorization(url)}
@@ -86,7 +88,7 @@ class Fetcher:
                 with anyio.fail_after(SECONDS):
                     client = await self._client(url)
                     async with client.stream("GET", url, headers=headers) as response:
-                        body = await _bounded(response)
+                        body = await _bounded(response, limit)
                 kind = response.headers.get("content-type", "")
                 location = response.headers.get("location") if response.is_redirect else None
                 return Answer(status=response.status_code, type=kind, body=body), location
@@ -143,7 +145,7 @@ class Fetcher:
         return context
 
 
-async def _bounded(response: httpx2.Response) -> bytes:
+async def _bounded(response: httpx2.Response, limit: int) -> bytes:
     import httpx2
 
     if response.headers.get("content-encoding", "identity").strip().lower() != "identity":
@@ -151,8 +153,8 @@ async def _bounded(response: httpx2.Response) -> bytes:
     body = bytearray()
     async for chunk in response.aiter_raw():
         body += chunk
-        if len(body) > FILE_BYTES:
-            raise httpx2.StreamError(f"its answer is longer than {FILE_BYTES} bytes")
+        if len(body) > limit:
+            raise httpx2.StreamError(f"its answer is longer than {limit} bytes")
     return bytes(body)
 
 

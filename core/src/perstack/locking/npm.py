@@ -12,10 +12,11 @@ from urllib.parse import quote
 import msgspec
 
 from perstack.errors import SkillError
+from perstack.locking.fetching import METADATA_BYTES, Answer
 from perstack.locking.lockfile import NpmName, NpmPackage
 
 if TYPE_CHECKING:
-    from perstack.locking.fetching import Answer, Fetcher
+    from perstack.locking.fetching import Fetcher
     from perstack.locking.registries import Registries
     from perstack.messages import JsonObject, JsonValue
 
@@ -44,7 +45,9 @@ class NpmRegistry:
             if not candidates:
                 raise SkillError(f"No npm registry is configured for {name!r}.", hint="See: npm config list")
             for registry in candidates:
-                self._known[name] = await self._fetcher.get(registry.url + quote(name, safe="@"), accept=METADATA)
+                self._known[name] = await self._fetcher.get(
+                    registry.url + quote(name, safe="@"), accept=METADATA, limit=METADATA_BYTES
+                )
                 if self._known[name].status == 200:
                     break
         return self._known[name]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urldefrag, urljoin
 
 from perstack.errors import SkillError
+from perstack.locking.fetching import METADATA_BYTES
 from perstack.messages import JsonObject, JsonValue
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class PythonIndex:
             self._known[name] = ()
             for registry in self._registries.known:
                 url = f"{registry.url}{name}/"
-                answer = await self._fetcher.get(url, accept=INDEX)
+                answer = await self._fetcher.get(url, accept=INDEX, limit=METADATA_BYTES)
                 if answer.status == 200:
                     self._known[name] = tuple(_files(answer.body, answer.type, url))
                     break

@@ -27,7 +27,11 @@ if TYPE_CHECKING:
     from perstack.protocols import SandboxProcess
 
 SECONDS = 900.0
-LINE_BYTES = 512 * MIB
+LINE_BYTES = 64 * MIB
+REQUESTS = 5000
+"""Of one resolution. A server with a thousand packages needs two for each."""
+ANSWER_BYTES = 1024 * MIB
+"""Of all answers to one resolution."""
 NOT_HERE = Answer(status=404, type="text/plain", body=b"not here")
 
 
@@ -93,13 +97,14 @@ async def consult(
     """
     try:
         with anyio.fail_after(SECONDS):
-            one_answer = anyio.Lock()
+            pace = _Pace()
             async with background() as tasks:
                 tasks.start_soon(_drain, process)
                 await process.send(_line(order))
                 async for message in _messages(process):
                     if "get" in message:
-                        tasks.start_soon(_reply, process, message, answer, one_answer)
+                        pace.asked()
+                        tasks.start_soon(_reply, process, message, answer, pace)
                     elif isinstance(done := message.get("done"), dict):
                         return done
                     elif "failed" in message:
@@ -111,8 +116,33 @@ async def consult(
     raise SkillError("the resolver ended without a word", hint="It needs python3 with npm or uv in its sandbox.")
 
 
+class _Pace:
+    """How much one resolver has asked for."""
+
+    def __init__(self) -> None:
+        self.one_answer = anyio.Lock()
+        self._requests = 0
+        self._bytes = 0
+
+    def asked(self) -> None:
+        """One more request.
+
+        Raises:
+            SkillError: It was one too many.
+        """
+        self._requests += 1
+        if self._requests > REQUESTS:
+            raise SkillError(f"the resolver asked the registry more than {REQUESTS} times")
+
+    def answered(self, size: int) -> None:
+        """So many more bytes; what is too much is not sent, and the resolver fails for want of it."""
+        self._bytes += size
+        if self._bytes > ANSWER_BYTES:
+            raise SandboxUnavailable("the resolver asked the registry for too much")
+
+
 async def _reply(
-    process: SandboxProcess, message: JsonObject, answer: Callable[[str], Awaitable[Answer]], one_answer: anyio.Lock
+    process: SandboxProcess, message: JsonObject, answer: Callable[[str], Awaitable[Answer]], pace: _Pace
 ) -> None:
     try:
         found = await answer(str(message.get("path", "")))
@@ -121,7 +151,8 @@ async def _reply(
     body = base64.b64encode(found.body).decode()
     reply: JsonObject = {"got": message["get"], "status": found.status, "type": found.type, "body": body}
     try:
-        async with one_answer:
+        async with pace.one_answer:
+            pace.answered(len(found.body))
             await process.send(_line(reply))
     except SandboxUnavailable:
         return  # it has ended, which is told where its lines are read

@@ -1,0 +1,117 @@
+"""What a registry may do to whoever installs from it: nothing. Asked on the local runtime, in the fake internet."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from locked import LockedProject, locked_project, shout, skill
+from package_registry import HOST, PackageRegistry
+from perstack.errors import ExitCode
+from perstack.testing.model_server import Call
+
+pytestmark = pytest.mark.interop
+
+ARCHIVE = "/npm/shout/-/shout-1.0.0.tgz"
+PRIVATE = "10.20.30.40"
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Iterator[LockedProject]:
+    if shutil.which("npm") is None:
+        pytest.fail("npm is missing: run scripts/test-servers, as `make test` does")
+    registry = PackageRegistry()
+    registry.add_npm(shout("first"))
+    with locked_project(tmp_path, "local", registry) as project:
+        project.write(skill("shout", "npx", "shout", "--loud"))
+        yield project
+
+
+def point_to(made: LockedProject, url: str) -> None:
+    """The registry says that the archive is there."""
+    document = json.loads(made.registry.pages["/npm/shout"][1])
+    document["versions"]["1.0.0"]["dist"]["tarball"] = url
+    made.net.pages["/npm/shout"] = ("application/json", json.dumps(document).encode())
+
+
+def test_packages_are_installed_and_run_on_the_local_runtime_too(made) -> None:
+    assert made.install().exit_code == 0
+    made.net.forget()
+    result = made.run(Call("shout", {}))
+    assert result.exit_code == 0, result.stderr
+    assert result.tool_results == {"shout": "first"}
+    (started,) = [event for event in result.of("skillStarting") if event["skillName"] == "shout"]
+    assert started["command"] == "node"
+    assert str(started["args"][0]).endswith("/node_modules/shout/index.js")
+    assert started["args"][1:] == ["--loud"]
+    assert made.requests() == []
+
+
+@pytest.mark.parametrize("file", ["npmrc", "env"])
+def test_AC2_a_project_cannot_name_the_registry(made, file) -> None:
+    if file == "npmrc":
+        (made.project.directory / ".npmrc").write_text("registry=https://evil.example/\n")
+    else:
+        (made.project.directory / ".env").write_text("NPM_CONFIG_REGISTRY=https://evil.example/\n")
+    result = made.install()
+    assert result.exit_code == 0, result.stderr
+    assert {arrival.server_name for arrival in made.net.arrivals} == {HOST}
+    assert made.net.asked() == {HOST}
+
+
+def test_AN5_Q15_a_registry_leads_to_no_private_address_and_to_nothing_without_encryption(made) -> None:
+    made.net.name("inside.fnet.example", [PRIVATE])
+    made.net.serve(PRIVATE, 443, tls=False)
+    for url in (
+        f"https://inside.fnet.example{ARCHIVE}",
+        f"https://169.254.169.254{ARCHIVE}",
+        f"http://{HOST}{ARCHIVE}",
+        "file:///etc/passwd",
+    ):
+        point_to(made, url)
+        made.net.forget()
+        result = made.install()
+        assert result.exit_code == ExitCode.FAILED, url
+        assert {arrival.address for arrival in made.net.arrivals} == {"93.184.216.71"}, url
+        assert not made.lock.exists()
+    point_to(made, f"https://{HOST}{ARCHIVE}")
+    assert made.install().exit_code == 0, "the control"
+
+
+def test_AC2_an_archive_that_is_not_what_the_registry_says_is_not_unpacked(made) -> None:
+    made.net.pages[ARCHIVE] = ("application/octet-stream", shout("other"))
+    result = made.install()
+    assert result.exit_code == ExitCode.CHANGED
+    assert "was published again with other content" in result.stderr
+    assert not list(made.store.glob("*")), "nothing is left"
+    made.serve()
+    assert made.install().exit_code == 0, "the control"
+
+
+@pytest.mark.parametrize(
+    ("argument", "why"),
+    [
+        ("https://evil.example/p.tgz", "comes from no registry"),
+        ("git+https://evil.example/p.git", "comes from no registry"),
+        ("file:../p", "comes from no registry"),
+        ("--registry=https://evil.example", "cannot be locked"),
+        ("--userconfig=x", "cannot be locked"),
+    ],
+)
+def test_AC2_a_command_line_that_asks_for_more_than_a_package_is_not_installed(made, argument, why) -> None:
+    made.write(skill("shout", "npx", argument, "shout"))
+    result = made.install()
+    assert result.exit_code == ExitCode.FAILED
+    assert why in result.stderr
+    assert made.net.arrivals == []
+
+
+def test_a_package_that_is_not_there_is_said_in_the_tools_own_words(made) -> None:
+    made.write(skill("shout", "npx", "missing-package"))
+    result = made.install()
+    assert result.exit_code == ExitCode.FAILED
+    assert "missing-package" in result.stderr
+    assert "404" in result.stderr

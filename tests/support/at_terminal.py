@@ -1,0 +1,43 @@
+"""A run at a terminal, with a person who types one answer."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import subprocess
+import sys
+import time
+
+from perstack.testing.model_server import ModelServer
+from perstack.testing.project import Project
+
+
+def at_a_terminal(
+    project: Project, server: ModelServer, typed: str, prompt: str, *, expert: str = "demo", seconds: float = 30
+) -> tuple[int, str]:
+    """The exit code of a run at a terminal of its own where `typed` answers `prompt`, and all that was shown."""
+    leader, follower = pty.openpty()
+    command = [sys.executable, "-m", "perstack", *project.run_args(expert, "Go.")]
+    process = subprocess.Popen(
+        ["setsid", "--ctty", "--wait", *command],
+        cwd=project.directory,
+        env={**project.environment(server, {}), "TERM": "xterm"},
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+    )
+    os.close(follower)
+    shown, deadline, answered = b"", time.monotonic() + seconds, False
+    while time.monotonic() < deadline:
+        if select.select([leader], [], [], 0.1)[0]:
+            try:
+                piece = os.read(leader, 65536)
+            except OSError:
+                break
+            shown += piece
+        if prompt.encode() in shown and not answered:
+            os.write(leader, f"{typed}\n".encode())
+            answered = True
+    os.close(leader)
+    return process.wait(timeout=10), shown.decode("utf-8", "replace")
