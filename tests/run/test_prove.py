@@ -6,11 +6,13 @@ import json
 import secrets
 
 import fake_plugins
+from engines import eventually
 from perstack.testing.model_server import ModelServer, Turn
 from perstack.testing.project import Project
 
 LEAKS = """
 import os
+import anyio
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from perstack_runtime_local.runtime import LocalRuntime
@@ -21,9 +23,18 @@ class Leaking(LocalRuntime):
         async with super().open(replace(request, env={**os.environ, **request.env})) as sandbox:
             yield sandbox
 
+class Waiting(LocalRuntime):
+    @asynccontextmanager
+    async def open(self, request):
+        await anyio.sleep_forever()
+        yield
+
 @hookimpl
 def perstack_register_runtimes():
-    return [RuntimeSpec(name="leaking", summary="Shows all variables", factory=Leaking, claims=frozenset({"env"}))]
+    return [
+        RuntimeSpec(name="leaking", summary="Shows all variables", factory=Leaking, claims=frozenset({"env"})),
+        RuntimeSpec(name="waiting", summary="Opens nothing", factory=Waiting, claims=frozenset({"env"})),
+    ]
 """
 
 
@@ -74,6 +85,22 @@ def test_AH3_a_run_with_prove_is_refused_when_a_claim_does_not_hold_and_no_skill
     assert env["HOST_SECRET"] not in refused.stdout + refused.stderr
     assert allowed.exit_code == 0, "the control: without the option nobody notices"
     assert made.perstack("log", env=env).exit_code == 0
+
+
+def test_AH1_a_proof_that_is_killed_leaves_no_bait_and_no_process_behind(tmp_path) -> None:
+    made, env = project(tmp_path)
+    place = tmp_path / "temporary"
+    place.mkdir()
+    command = ("prove", "--runtime", "waiting", "--workspace", str(made.workspace))
+    process = made.start(*command, env={**env, "TMPDIR": str(place)})
+
+    def left() -> list[str]:
+        return [str(path) for parent in (place, made.state) for path in parent.glob("perstack-pro*")]
+
+    eventually(lambda: len(left()) == 3, "two baits and the directory of the proof")
+    process.kill()
+    process.communicate(timeout=30)
+    eventually(lambda: left() == [], "nothing is left")
 
 
 def test_a_proof_of_the_local_runtime_claims_variables_and_nothing_else(tmp_path) -> None:

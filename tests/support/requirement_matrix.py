@@ -19,6 +19,9 @@ from requirements import at_least, ids_of, requirements
 
 FOLDER = Path(__file__).resolve().parents[2] / "build"
 
+PARTIAL = ("file_or_dir", "keyword", "markexpr", "ignore", "ignore_glob", "deselect", "lf")
+"""Options that leave tests out."""
+
 Rows = dict[str, dict[str, str]]
 """Outcome by test, by id."""
 
@@ -124,7 +127,7 @@ def table(rows: Rows) -> str:
 def register(config: pytest.Config) -> None:
     """The matrix is written by this run, unless it is a part of another."""
     if not hasattr(config, "workerinput") and not os.environ.get(mutations.VARIABLE):
-        chosen = any(config.getoption(name) for name in ("file_or_dir", "keyword", "markexpr"))
+        chosen = any(config.getoption(name) for name in PARTIAL)
         config.pluginmanager.register(Matrix(whole=not chosen), "requirement-matrix")
 
 

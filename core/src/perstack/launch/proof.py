@@ -88,6 +88,7 @@ async def prove_project(
             registry=registry,
             workspace=workspace,
             state_dir=state_dir,
+            scratch=Path(place),
             environ=loaded.host_env.values,
             brief=brief,
             progress=progress,

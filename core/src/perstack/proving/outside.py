@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 CANARY = "PERSTACK_CANARY"
 MOST_ADDRESSES = 8
 SELF_CHECK_SECONDS = 2.0
-SLEEPER = "import sys; sys.stdin.read()"
+KEEPER = "import shutil, sys; sys.stdin.read(); [shutil.rmtree(path, True) for path in sys.argv[1:]]"
+"""Ends with its standard input, which is ours, and removes what we can no longer remove when we are killed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,14 +75,19 @@ class Host:
 
 
 @asynccontextmanager
-async def outside(places: Sequence[Path]) -> AsyncIterator[Host]:
-    """The host's side while sandboxes are put to the proof; nothing of it stays. `places` get a bait each."""
+async def outside(places: Sequence[Path], scratch: Path) -> AsyncIterator[Host]:
+    """The host's side while sandboxes are put to the proof; nothing of it stays, also when this process is killed.
+
+    Args:
+        places: Directories that get a bait each.
+        scratch: A directory that is not needed afterwards.
+    """
     mark, decoy = secrets.token_hex(16), secrets.token_hex(16)
     async with AsyncExitStack() as stack:
         canary = f"canary-{mark}"
         baits = tuple(stack.enter_context(_bait(place, canary, mark)) for place in places)
         stack.enter_context(_variable(CANARY, mark))
-        stack.enter_context(_decoy(decoy))
+        stack.enter_context(_decoy(decoy, (*baits, scratch)))
         tasks = await stack.enter_async_context(background())
         arrived: dict[str, set[str]] = {}
         unix = baits[0] / "answers.sock"
@@ -132,10 +138,11 @@ def _variable(name: str, value: str) -> Iterator[None]:
 
 
 @contextmanager
-def _decoy(word: str) -> Iterator[None]:
-    """A process of this user with `word` in its variables; it ends with its standard input."""
-    command = [sys.executable, "-I", "-S", "-c", SLEEPER]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, env={**os.environ, "PERSTACK_DECOY": word}) as process:
+def _decoy(word: str, scratch: Sequence[Path]) -> Iterator[None]:
+    """A process of this user with `word` in its variables, which outlives us for as long as it takes to tidy up."""
+    command = [sys.executable, "-I", "-S", "-c", KEEPER, *map(str, scratch)]
+    env = {**os.environ, "PERSTACK_DECOY": word}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, env=env, start_new_session=True) as process:
         try:
             yield
         finally:

@@ -53,6 +53,7 @@ class ProofContext:
         claims: What the runtime claims.
         workspace: Host directory of the run, resolved.
         state_dir: The user's state directory, which no sandbox may see.
+        scratch: A directory of the proof's own.
         environ: All variables of the host.
         brief: Leave out what loads the machine.
         progress: Told of each Expert that is about to be tried.
@@ -64,6 +65,7 @@ class ProofContext:
     registry: Transports
     workspace: Path
     state_dir: Path
+    scratch: Path
     environ: Mapping[str, str] = field(repr=False)
     brief: bool = False
     progress: Callable[[str], None] = lambda _: None
@@ -108,7 +110,7 @@ async def prove(
     )
     numbers = count(1)
     found: list[SkillProof] = []
-    async with outside(_baits(context)) as host:
+    async with outside(_baits(context), context.scratch) as host:
         for expert in experts:
             context.progress(f"{expert.key}: {len(expert.skills)} skills on {context.runtime_name}")
             cases = [
