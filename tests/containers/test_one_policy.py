@@ -45,7 +45,10 @@ def test_C1_C2_C3_C4_C5_C6_C7_C8_every_configuration_holds_what_it_says_on_each_
     corpus = (*HELD, *HELD_IN_CONTAINERS)
     with egress_box(tmp_path, name) as box:
         box.project.write(tables(corpus, ["python3", "/workspace/probe.py"]))
+        before = {path.name: path.read_bytes() for path in box.workspace.iterdir()}
         done = prove(box, "--json", env=values(), expert=None)
+        assert {path.name: path.read_bytes() for path in box.workspace.iterdir()} == before
+        assert not list(box.project.state.glob("changes/*"))
         assert box.internet.arrivals == []
         assert box.internet.asked() == set()
     assert done.exit_code == 0, done.stdout + done.stderr

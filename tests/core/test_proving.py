@@ -146,6 +146,10 @@ def test_AH3_what_arrives_outside_fails_a_control_whatever_the_program_inside_sa
     (case.host.baits[0] / "made-1").write_text(case.mark)
     assert ("network", "failed") in verdicts(case, "network")
     assert ("filesystem", "failed") in verdicts(case, "files")
+    (case.workspace / f".perstack-{case.mark}").touch()
+    (case.host.baits[0] / "made-1").unlink()
+    assert ("filesystem", "failed") in verdicts(case, "files"), "a copy was not all that it changed"
+    (case.workspace / f".perstack-{case.mark}").unlink()
     case.host.arrived["127.0.0.1 port 1"] = {case.host.marked(2)}
     (case.host.baits[0] / "made-1").write_text(case.host.marked(2))
     assert ("network", "proved") in verdicts(case, "network"), "the control: another skill's mark is that skill's"

@@ -87,6 +87,8 @@ HELD_IN_CONTAINERS = (
     Configuration(name="read-only", body='workspaceMode = "ro"'),
     Configuration(name="read-only-and-limited", body='workspaceMode = "ro"\nlimits = { pids = 24 }'),
     Configuration(name="read-only-with-a-variable", body='workspaceMode = "ro"\n' + _asking('"OTHER"')),
+    Configuration(name="a-copy", body='workspaceMode = "overlay"'),
+    Configuration(name="a-copy-and-a-variable", body='workspaceMode = "overlay"\n' + _asking('"THIRD"')),
     Configuration(name="one-domain", body='allowedDomains = ["api.example.com"]'),
     Configuration(name="two-domains", body='allowedDomains = ["api.example.com", "api.example.org"]'),
     Configuration(name="a-wildcard", body='allowedDomains = ["*.wide.example.com"]'),

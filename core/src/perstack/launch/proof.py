@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from anyio import to_thread
 from perstack_proxy.sanitise import sanitise_line
 
 from perstack.errors import ControlsBroken
 from perstack.events import ProveBoundary
 from perstack.ids import new_id
 from perstack.journal.files import local_state_dir
+from perstack.launch.overlay import has_overlay
 from perstack.launch.plan import egress_settings
 from perstack.policy.env import env_values
 from perstack.proving.prove import ProofContext, prove
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 
 
 async def prove_project(
-    decisions: Iterable[Decision],
+    decisions: Sequence[Decision],
     *,
     loaded: Loaded,
     registry: Registry,
@@ -81,6 +83,7 @@ async def prove_project(
     # What a sandbox changes in a copy of the workspace is thrown away with this directory.
     with tempfile.TemporaryDirectory(prefix="perstack-proof-") as place:
         await check_works(runtime_spec.name, runtime((), lambda _: None))
+        copied = any(map(has_overlay, decisions))
         context = ProofContext(
             runtime=runtime,
             runtime_name=runtime_spec.name,
@@ -89,11 +92,23 @@ async def prove_project(
             workspace=workspace,
             state_dir=state_dir,
             scratch=Path(place),
+            copy=await to_thread.run_sync(_copy, workspace, Path(place)) if copied else None,
             environ=loaded.host_env.values,
             brief=brief,
             progress=progress,
         )
         return await prove(tuple(experts.values()), env=env, context=context)
+
+
+def _copy(workspace: Path, place: Path) -> Path:
+    """A copy of the workspace, as a job gets one, that is thrown away."""
+    from perstack.staging.copies import About, Copies, sandbox_owner
+
+    job = new_id()
+    about = About(id=job, job=job, workspace=str(workspace), purpose="overlay")
+    copy = Copies(place).make(about, sandbox_owner(workspace))
+    copy.close()
+    return copy.workspace
 
 
 async def prove_run(plan: RunPlan, recorder: Recorder) -> None:

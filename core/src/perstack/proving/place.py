@@ -65,6 +65,8 @@ def _files(case: Case) -> JsonObject:
         "guarded": [name for name in CONTROL_FILES if (workspace / name).is_file()],
         "hidden": [name for name in SECRET_FILES if (workspace / name).is_file() and (workspace / name).stat().st_size],
         "read_only": [mount.target for mount in (*case.policy.mounts, *packages) if mount.mode == "ro"],
+        "copied": [mount.target for mount in case.policy.mounts if mount.mode == "overlay"],
+        "left": f".perstack-{case.mark}",
     }
 
 
@@ -72,15 +74,18 @@ def _judge_files(case: Case, report: JsonObject) -> Judgement:
     read, written = texts(report, "read"), texts(report, "written")
     changeable, shown = texts(report, "changeable"), texts(report, "shown")
     made = case.host.made(case.number)
+    left = (case.workspace / f".perstack-{case.mark}").exists()
     if read:
         yield "filesystem", False, f"it read a file of the host by {listed(read)}"
     if written or made:
         yield "filesystem", False, f"it made a file on the host by {listed(written) or 'an unknown road'}"
     if changeable:
         yield "filesystem", False, f"it may change {listed(changeable)}"
+    if left:
+        yield "filesystem", False, "it changed the workspace itself, and not the copy that it is given"
     if shown:
         yield "filesystem", False, f"it may read {listed(shown)} of the workspace"
-    if not (read or written or made or changeable or shown):
+    if not (read or written or made or changeable or shown or left):
         roads = number(report["tried"])
         yield "filesystem", True, f"a file of the host was not found by {roads} roads, and nothing was made beside it"
 

@@ -54,6 +54,7 @@ class ProofContext:
         workspace: Host directory of the run, resolved.
         state_dir: The user's state directory, which no sandbox may see.
         scratch: A directory of the proof's own.
+        copy: What skills with an overlay see in the place of the workspace, or None where there is none.
         environ: All variables of the host.
         brief: Leave out what loads the machine.
         progress: Told of each Expert that is about to be tried.
@@ -66,6 +67,7 @@ class ProofContext:
     workspace: Path
     state_dir: Path
     scratch: Path
+    copy: Path | None
     environ: Mapping[str, str] = field(repr=False)
     brief: bool = False
     progress: Callable[[str], None] = lambda _: None
@@ -107,6 +109,7 @@ async def prove(
         job_id="prove",
         run_id="prove",
         notify=notify,
+        copy=context.copy,
     )
     numbers = count(1)
     found: list[SkillProof] = []

@@ -34,7 +34,14 @@ def environment(salt: str) -> Json:
 
 
 def files(
-    directories: list[str], name: str, mark: str, guarded: list[str], hidden: list[str], read_only: list[str]
+    directories: list[str],
+    name: str,
+    mark: str,
+    guarded: list[str],
+    hidden: list[str],
+    read_only: list[str],
+    copied: list[str],
+    left: str,
 ) -> Json:
     """By which roads a file of the host was read and a new one was made beside it, and what else is open.
 
@@ -45,6 +52,8 @@ def files(
         guarded: Paths in the working directory that nobody inside may change.
         hidden: Paths in the working directory that nobody inside may read.
         read_only: Directories in which nothing may be made.
+        copied: Directories in which a file is made, and stays.
+        left: Its name.
     """
     links: list[str] = []
     roads = [road for directory in directories for road in _roads(directory, links)]
@@ -69,6 +78,9 @@ def files(
             os.close(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
             os.unlink(made)
             changeable.append(place)
+    for place in copied:
+        with suppress(OSError), open(os.path.join(place, left), "x", encoding="ascii"):
+            pass
     for path in hidden:
         with suppress(OSError), open(path, "rb") as secret:
             if secret.read(1):
