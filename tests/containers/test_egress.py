@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import socket
+import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from egress_box import EgressBox, egress_box
 from engines import eventually
 from perstack.testing.model_server import Call, ModelServer, Turn
 from perstack_containers.http import call, volumes
-from perstack_containers.labels import RUN, SERVICE, SUPERVISOR
+from perstack_containers.labels import RUN, SERVICE, SKILL, SUPERVISOR
 
 pytestmark = pytest.mark.engine
 
@@ -105,21 +107,73 @@ def test_AH1_a_kill_leaves_neither_containers_nor_volumes(outside, real) -> None
     )
 
 
-def test_AN17_the_egress_container_is_as_hardened_as_a_sandbox_and_publishes_nothing(outside, real) -> None:
-    with outside.running() as process:
-        (container,) = eventually(lambda: egress_containers(real, process.pid), "the egress container is there")
-        sandbox = outside.container(process)
-        for name in (container, sandbox):
-            state = real.inspect(name)
-            lines = Path(f"/proc/{state['State']['Pid']}/status").read_text().splitlines()
-            kernel = {line.partition(":")[0]: line.partition(":")[2].split() for line in lines}
-            assert {int(kernel[each][0], 16) for each in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {0}
-            assert (kernel["NoNewPrivs"], kernel["Seccomp"]) == (["1"], ["2"])
-            assert "0" not in kernel["Uid"] + kernel["Gid"] + kernel["Groups"]
-            host = state["HostConfig"]
-            assert host["ReadonlyRootfs"] is True
-            assert not host["PortBindings"]
-            assert 0 < host["Memory"] < 4 * 1024**3
-            assert 0 < host["PidsLimit"] <= 1024
-        assert real.inspect(sandbox)["HostConfig"]["NetworkMode"] == "none"
-        assert real.inspect(container)["HostConfig"]["NetworkMode"] != "none", "the control: the one with a network"
+LOOK = "import json, os; print(json.dumps([open('/proc/self/status').read(), sorted(os.listdir('/run/sockets/0'))]))"
+
+
+def test_AN16_AN17_the_way_out_is_as_hardened_as_a_sandbox_and_serves_nobody_else(outside, real) -> None:
+    with outside.running(outside.python("result = get('api.example.com')")) as process:
+        eventually(lambda: outside.internet.arrivals, "the control: the skill itself is served")
+        (container,) = egress_containers(real, process.pid)
+        state = real.inspect(container)
+        host = state["HostConfig"]
+        assert (host["ReadonlyRootfs"], host["Privileged"], host["PidsLimit"]) == (True, False, 1024)
+        assert host["Memory"] == host["MemorySwap"] == 512 * 1024**2
+        assert not host.get("PortBindings")
+        assert not state["NetworkSettings"].get("Ports")
+        assert sorted(mount["Destination"] for mount in state["Mounts"] if mount["Type"] == "volume") == [
+            "/run/sockets/0"
+        ]
+        status, sockets = json.loads(inside(real, container, "python3", "-c", LOOK))
+        facts = dict(line.split(":\t") for line in status.splitlines() if ":\t" in line)
+        assert (int(facts["CapBnd"], 16), facts["NoNewPrivs"], facts["Seccomp"]) == (0, "1", "2")
+        assert "0" not in facts["Uid"].split()
+        assert sockets == ["gate.sock"]
+        for shell in ("sh", "bash", "perl", "apt-get"):
+            with pytest.raises(subprocess.CalledProcessError):
+                inside(real, container, shell, "-c", "true")
+        for other in set(real.containers(process.pid)) - {container}:
+            labels = real.inspect(other)["Config"]["Labels"]
+            seen = inside(real, other, "python3", "-c", "import os; print(os.path.exists('/run/egress/gate.sock'))")
+            assert seen.strip() == str(labels[SKILL] == "probe"), "no other sandbox has the socket"
+        assert served_as_root(real, *volumes_of(real, process.pid)) == b"", "nor is the host's root served"
+    log = outside.project.perstack("log", "--network").stdout
+    assert "user 0 may not use this socket" in log
+
+
+def inside(real, container: str, *words: str) -> str:
+    env = {**os.environ, **real.env}
+    command = [real.name, "exec", container, *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, env=env).stdout
+
+
+def served_as_root(real, volume: str) -> bytes:
+    """What the gate answers to a client with the socket and another user."""
+    place = call(real.socket, "GET", f"/volumes/{volume}")["Mountpoint"]
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(20)
+        client.connect(f"{place}/gate.sock")
+        try:
+            client.sendall(b"CONNECT api.example.com:443 HTTP/1.1\r\n\r\n")
+            return client.recv(100)
+        except ConnectionError:
+            return b""
+
+
+def test_C8_with_a_parent_proxy_that_resolves_names_private_addresses_are_not_claimed(outside) -> None:
+    password = "a-password-of-the-parent"
+    network = outside.settings_now["network"]
+    outside.settings(network=network, parentProxy=f"http://me:{password}@{PUBLIC}:3128")
+    parent = outside.internet.serve(PUBLIC, 3128, tls=False)
+    refused = outside.run(outside.python("result = 1"))
+    assert refused.exit_code == 5
+    assert "private-addresses" in refused.stderr
+    relaxed = outside.run(
+        outside.python("result = denied('api.example.com')"), options=("--relax", "private-addresses")
+    )
+    assert relaxed.exit_code == 0, relaxed.stderr
+    assert parent is not None
+    asked = [one for one in outside.internet.arrivals if one.port == 3128]
+    assert any(one.requests == ["CONNECT api.example.com:443"] for one in asked), "everything leaves through it"
+    assert outside.internet.asked() == set(), "and nobody here looks the name up"
+    kept = b"".join(path.read_bytes() for path in outside.project.state.rglob("*") if path.is_file())
+    assert password not in relaxed.stdout + relaxed.stderr + kept.decode("utf-8", "replace")

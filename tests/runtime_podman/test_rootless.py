@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from engines import REPORT, ROOT, answers, python
+from egress_box import EgressBox, container_internet
+from engines import REPORT, ROOT, Engine, answers, python
 from perstack.testing import probe
 from perstack.testing.model_server import ModelServer, Turn
 from perstack.testing.project import RunResult, result_of
@@ -48,11 +49,18 @@ class Ordinary:
             pytest.skip(f"no python{version} that an ordinary user may run")
         return found
 
-    def run(self, *options: str, expect: tuple[Turn, ...], command: tuple[str, ...] = ()) -> RunResult:
+    def run(
+        self,
+        *options: str,
+        expect: tuple[Turn, ...],
+        command: tuple[str, ...] = (),
+        domains: tuple[str, ...] = (),
+    ) -> RunResult:
         toml = (
             'model = "scripted"\n[provider]\nproviderName = "openai"\n[experts.box]\ninstruction = "Try."\n'
             '[experts.box.skills.probe]\ntype = "mcpStdioSkill"\ncommand = "python3"\n'
             'args = ["-I", "/workspace/probe.py"]\npick = ["python"]\n'
+            f"allowedDomains = {json.dumps(domains)}\n"
         )
         (self.directory / "perstack.toml").write_text(toml)
         run = ("run", "--runtime", "podman", "--workspace", str(self.workspace), *options, "--", "box", "go")
@@ -61,6 +69,7 @@ class Ordinary:
                 **self.env,
                 "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
                 "PYTHONPATH": os.pathsep.join(path for path in sys.path if path.endswith(("src", "site-packages"))),
+                "XDG_CONFIG_HOME": str(self.directory / "config"),
                 "PERSTACK_STATE_DIR": str(self.directory / "state"),
                 "PERSTACK_CACHE_DIR": str(self.cache()),
                 "OPENAI_API_KEY": "key-of-the-tests",
@@ -120,3 +129,29 @@ def test_AF9_AF12_without_root_the_copy_of_an_overlay_is_the_users_own_and_so_is
     assert applied.exit_code == 0, applied.stderr
     assert made.read_text() == "inside"
     assert made.stat().st_uid == ordinary.workspace.stat().st_uid != 0
+
+
+def test_N2_C1_without_root_a_skill_reaches_what_its_list_names_through_its_own_socket(ordinary) -> None:
+    real = Engine(name="podman", socket="", env=ordinary.env)
+    folder = ordinary.directory / "internet"
+    folder.mkdir()
+    user = ("setpriv", f"--reuid={ordinary.user}", f"--regid={ordinary.user}", "--init-groups")
+    with container_internet(real, folder, prefix=user, options=["--userns=keep-id"]) as (container, internet):
+        internet.site("api.example.com", "93.184.216.34")
+        settings = ordinary.directory / "config" / "perstack"
+        settings.mkdir(parents=True)
+        egress = f'[egress]\nnetwork = "container:{container}"\nnameServers = ["127.0.0.1"]\n'
+        (settings / "config.toml").write_text(egress)
+        shutil.copy(internet.authority, ordinary.workspace / "authority.crt")
+        subprocess.run(["chown", "-R", f"{ordinary.user}:", str(ordinary.workspace), str(settings)], check=True)
+        calls = ("result = get('api.example.com')", "result = denied('evil.example.org')")
+        result = ordinary.run(
+            *(word for name in LIMITS for word in ("--relax", name)),
+            expect=(Turn(calls=[EgressBox.python(source) for source in calls]), Turn(text="done")),
+            domains=("api.example.com",),
+        )
+        assert result.exit_code == 0, result.stderr
+        assert EgressBox.found(result) == ["hello", [403, "host"]]
+        assert [one.server_name for one in internet.arrivals] == ["api.example.com"]
+    enforced = set(map(str, result.values("skillConnected", "enforced", "*")))
+    assert {"network", "private-addresses"} <= enforced

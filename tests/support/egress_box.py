@@ -19,7 +19,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from engines import Box, Engine, box, engine
@@ -74,6 +74,7 @@ class EgressBox(Box):
     """A box whose runs reach `internet` and nothing else."""
 
     internet: Internet
+    settings_now: dict[str, object] = field(default_factory=dict)
 
     @staticmethod
     def python(source: str, tool: str = "python") -> Call:
@@ -99,6 +100,7 @@ class EgressBox(Box):
         place.mkdir(parents=True, exist_ok=True)
         lines = [f"{name} = {json.dumps(value)}" for name, value in egress.items()]
         (place / "config.toml").write_text("\n".join(["[egress]", *lines, ""]))
+        self.settings_now = egress
 
 
 def readable(text: str) -> object:
@@ -109,22 +111,42 @@ def readable(text: str) -> object:
 
 
 @contextmanager
-def container_internet(real: Engine, folder: Path, names: Sequence[str] = NAMES) -> Iterator[tuple[str, Internet]]:
+def container_internet(
+    real: Engine, folder: Path, names: Sequence[str] = NAMES, *, prefix: Sequence[str] = (), options: Sequence[str] = ()
+) -> Iterator[tuple[str, Internet]]:
     """A fake internet, and the name of the container whose network namespace it is in.
 
-    It works with every engine on this machine, as root: with Podman of an ordinary user too, if `real` runs it as them.
+    Args:
+        real: The engine.
+        folder: For certificates.
+        names: Names that the servers' certificate is for.
+        prefix: Words in front of the engine's command, such as those that make it another user's.
+        options: Further options of its ``run``.
     """
     name = f"perstack-test-internet-{new_id()}"
     ipv6 = [f"--sysctl=net.ipv6.conf.{place}.disable_ipv6=0" for place in ("all", "lo")]  # engines switch it off
-    run = [real.name, "run", "-d", "--name", name, "--network=none", *ipv6, BASE, "sleep", "infinity"]
+    run = [
+        *prefix,
+        real.name,
+        "run",
+        "-d",
+        "--name",
+        name,
+        "--network=none",
+        *ipv6,
+        *options,
+        BASE,
+        "sleep",
+        "infinity",
+    ]
     command(*run, env=real.env)
     try:
-        pid = int(command(real.name, "inspect", "--format", "{{.State.Pid}}", name, env=real.env))
+        pid = int(command(*prefix, real.name, "inspect", "--format", "{{.State.Pid}}", name, env=real.env))
         with Internet(folder, names=names, namespace=JoinedNamespace(pid)) as internet:
             yield name, internet
     finally:
-        command(real.name, "kill", name, env=real.env)  # its first process has no handler for anything gentler
-        command(real.name, "rm", "-f", name, env=real.env)
+        command(*prefix, real.name, "kill", name, env=real.env)  # its first process has no handler for anything gentler
+        command(*prefix, real.name, "rm", "-f", name, env=real.env)
 
 
 def command(*words: str, env: Mapping[str, str]) -> str:

@@ -127,7 +127,9 @@ def create_body(spec: ContainerSpec, dialect: Dialect) -> JsonObject:
         "PublishAllPorts": False,
     }
     if dialect.userns:
-        host["UsernsMode"] = dialect.userns
+        # A container's network belongs to that container's user namespace, and cannot be joined without it.
+        joins = spec.network.startswith("container:")
+        host["UsernsMode"] = spec.network if joins else dialect.userns
     if spec.runtime:
         host["Runtime"] = spec.runtime
     return {
