@@ -61,16 +61,23 @@ HARDENING: frozenset[Control] = frozenset({"filesystem", "capabilities", "user",
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Way:
-    """A sandbox's way out: what it mounts, and the gate behind it, which may still be on its way up."""
+    """A sandbox's way out, which may still be on its way up.
+
+    Attributes:
+        volume: Holds the skill's socket.
+        gate: What holds of the container behind it.
+        serves: Returns once the gate takes connections.
+    """
 
     volume: Volume
     gate: Later[frozenset[Control]]
+    serves: Callable[[], Awaitable[object]]
 
     async def proven(self, policy: SkillPolicy) -> frozenset[Control]:
-        """The controls of the network that hold behind the socket, once the gate serves.
+        """The controls of the network that hold behind the socket, as soon as that can be told.
 
         Raises:
-            SandboxUnavailable: It does not.
+            SandboxUnavailable: The egress container could not be started.
         """
         found = await self.gate.result()
         return found & NETWORK_CONTROLS if HARDENING | (policy.required - NETWORK_CONTROLS) <= found else frozenset()
@@ -138,10 +145,15 @@ class Egress:
         if name is None:
             raise SandboxUnavailable(f"Skill {policy.skill!r} is not among those that this run was decided for.")
         volume = Volume(name=name, target=EGRESS, read_only=True)
-        return Way(volume=volume, gate=Later(tasks, partial(self._started, view)))
+        return Way(volume=volume, gate=Later(tasks, partial(self._started, view)), serves=self._serves)
+
+    async def _serves(self) -> None:
+        gate = self._gate
+        if gate is not None:
+            await self._run(gate.wait)
 
     async def _started(self, view: View) -> frozenset[Control]:
-        """What holds of the gate, which serves now; the first to ask starts it."""
+        """What holds of the egress container; the first to ask starts it."""
         async with self._lock:
             if not self._holders:
                 raise SandboxUnavailable("The run has ended.")

@@ -45,11 +45,13 @@ class Gate:
         self._connection = connection
         self._lines = _Lines(connection)
         self._reader: threading.Thread | None = None
+        self._decided = threading.Event()
+        self._serves = False
         self._closing = False
 
     @classmethod
     def start(cls, engine: ContainerEngine, spec: ContainerSpec, policy: bytes) -> tuple[Gate, Evidence]:
-        """A container in which the gate serves `policy`, and what was read back of it. Squid answers as well.
+        """A container in which the gate has been given `policy`, and what was read back of it; see `watch` and `wait`.
 
         Raises:
             SandboxUnavailable: It could not be started; nothing of it is left.
@@ -81,9 +83,6 @@ class Gate:
             if self._answer("started") is not True:
                 raise _unavailable("its image has no gate")
             self._connection.sendall(policy)
-            self._first = next(self._lines, b"")
-            if json.loads(self._first or b"{}").get("event") != "ready":
-                raise _unavailable(f"the gate does not serve: {self._lines.words or 'it says nothing'}")
         except (EngineFailure, OSError, ValueError) as error:
             raise _unavailable(f"{error} {self._lines.words}") from error
         self._connection.settimeout(None)
@@ -109,15 +108,30 @@ class Gate:
         """
 
         def run() -> None:
-            with suppress(RuntimeError):  # the event loop is gone, and the run with it
-                take(self._first)
+            try:
                 for line in self._lines:
                     take(line)
+                    self._serves = True  # its first line says so; without Squid there is none
+                    self._decided.set()
                 if not self._closing:
                     ended(self._lines.words)
+            except RuntimeError:
+                return  # the event loop is gone, and the run with it
+            finally:
+                self._decided.set()
 
         self._reader = threading.Thread(target=run, daemon=True, name="perstack-egress")
         self._reader.start()
+
+    def wait(self) -> None:
+        """The gate serves, and Squid behind it.
+
+        Raises:
+            SandboxUnavailable: It does not.
+        """
+        self._decided.wait(START_SECONDS)
+        if not self._serves:
+            raise _unavailable(f"the gate does not serve: {self._lines.words or 'it says nothing'}")
 
     def close(self) -> None:
         """Every tunnel was closed and told of, and the container is gone."""

@@ -73,12 +73,18 @@ class ContainerSandbox:
     """One container. `enforced` was read back from it after its start and before any secret went in."""
 
     def __init__(
-        self, id: str, controls: frozenset[Control], process: ContainerProcess, request: SandboxRequest
+        self,
+        id: str,
+        controls: frozenset[Control],
+        process: ContainerProcess,
+        request: SandboxRequest,
+        way: Way | None = None,
     ) -> None:
         self.id = id
         self.enforced = controls
         self._process = process
         self._request = request
+        self._way = way
 
     async def start(self) -> ContainerProcess:
         """Start the policy's command as the container's only skill.
@@ -98,6 +104,8 @@ class ContainerSandbox:
                 f"Skill {policy.skill!r} could not be started: {reason}.",
                 hint="Name an image that has it, with the skill's `image` key.",
             )
+        if self._way is not None:  # the skill starts meanwhile
+            await self._way.serves()
         return self._process
 
 
@@ -157,7 +165,7 @@ class ContainerRuntime:
                     if way is not None:
                         controls -= NETWORK_CONTROLS - await way.proven(policy)
                     self._report.status(policy.skill, "running")
-                    yield ContainerSandbox(started.id, controls, process, request)
+                    yield ContainerSandbox(started.id, controls, process, request, way)
                 finally:
                     with anyio.CancelScope(shield=True):
                         await process.terminate(grace=TERM_GRACE_SECONDS)
