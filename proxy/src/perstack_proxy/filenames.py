@@ -97,7 +97,7 @@ SECRET_NAMES = (
 )
 """Names of files that hold secrets and nothing else of use. Lower case; ``*`` stands for any characters."""
 SAMPLE_NAMES = (".env.example", ".env.sample", ".env.template", ".env.dist", ".env.defaults")
-"""These look like environment files and are there to be read."""
+"""These look like environment files and are there to be read; nothing obeys them."""
 
 GIT_CONTROLS = ("hooks", "config", "config.worktree", "commondir", "modules", "worktrees")
 """What of a repository's own directory git obeys or looks for such in; the rest of it is data."""
@@ -108,7 +108,7 @@ def control_reason(parts: Sequence[str]) -> str | None:
     for part in parts:
         folded = part.casefold()
         for reason, names in CONTROL_NAMES.items():
-            if _matcher(names)(folded):
+            if _matcher(names)(folded) and folded not in SAMPLE_NAMES:
                 return reason
     return None
 

@@ -1,0 +1,125 @@
+"""What is masked in a workspace, and what is taken out of it afterwards, whatever a skill did to hide it; no engine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from perstack.errors import PolicyError
+from perstack_containers import workspace as module
+from perstack_containers.workspace import binds, guarded, quarantine
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    made = tmp_path / "workspace"
+    made.mkdir()
+    return made
+
+
+def put(root: Path, *names: str, text: str = "as it was") -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+
+
+def targets(workspace: Path, tmp_path: Path) -> dict[str, bool]:
+    mounts = binds(workspace, guarded(workspace), read_only=False, empty=tmp_path / "empty")
+    return {bind.target.removeprefix("/workspace").lstrip("/"): bind.read_only for bind in mounts}
+
+
+def test_AF9_AF10_control_and_secret_files_are_masked_wherever_they_are(workspace, tmp_path) -> None:
+    masked = [".git/hooks", ".git/config", "a/.vscode", "a/b/.env", "lib/.git/config", "id_rsa", ".claude", ".mcp.json"]
+    put(workspace, ".git/hooks/pre-commit", ".git/config", ".git/objects/x", "a/.vscode/tasks.json", "a/b/.env")
+    put(workspace, "lib/.git/config", "id_rsa", ".claude/settings.json", ".mcp.json", "src/main.py", ".gitignore")
+    put(workspace, "node_modules/p/.npmrc")
+    (workspace / ".envrc").symlink_to("src/main.py")
+    mounts = targets(workspace, tmp_path)
+    assert {name for name, read_only in mounts.items() if read_only} == set(masked)
+    assert {name for name, read_only in mounts.items() if not read_only} == {"", ".git", "lib/.git"}, "pinned, writable"
+
+
+def test_AF9_what_is_new_is_taken_out_and_what_was_there_stays(workspace, tmp_path) -> None:
+    put(workspace, "perstack.toml", "sub/.vscode/tasks.json", ".env", "deep/.npmrc")
+    (workspace / ".bashrc").symlink_to("perstack.toml")
+    before = guarded(workspace)
+    new = (
+        ".husky/pre-commit",
+        "sub/.idea/x.xml",
+        "other/.envrc",
+        "fresh/.git/hooks/post-checkout",
+        "sub/.gitlab-ci.yml",
+    )
+    put(workspace, *new, "src/ordinary.py", "fresh/.git/HEAD", text="owned")
+    found = quarantine(workspace, before, tmp_path / "kept")
+    taken = {".husky", "sub/.idea", "other/.envrc", "fresh/.git/hooks", "sub/.gitlab-ci.yml"}
+    assert (set(found.moved), found.complete) == (taken, True)
+    assert {path.name for path in (tmp_path / "kept").iterdir()} == {name.replace("/", "+") for name in taken}
+    assert not [name for name in taken if os.path.lexists(workspace / name)]
+    for name in ("perstack.toml", "sub/.vscode/tasks.json", ".env", "deep/.npmrc", ".bashrc"):
+        assert (workspace / name).read_text() == "as it was", "the control: what was there is left alone"
+    assert (workspace / "src/ordinary.py").exists()
+    assert (workspace / ".env.example").exists()
+
+
+def test_AF9_another_file_under_a_known_name_is_new_when_its_directory_was_moved_away(workspace, tmp_path) -> None:
+    put(workspace, "sub/.vscode/tasks.json", "sub/code.py")
+    before = guarded(workspace)
+    (workspace / "sub").rename(workspace / "moved")
+    put(workspace, "sub/.vscode/tasks.json", text="owned")
+    found = quarantine(workspace, before, tmp_path / "kept")
+    assert set(found.moved) == {"sub/.vscode", "moved/.vscode"}
+    assert (tmp_path / "kept/sub+.vscode/tasks.json").read_text() == "owned"
+    assert (tmp_path / "kept/moved+.vscode/tasks.json").read_text() == "as it was", "nothing is lost"
+
+
+def test_AF9_AF1_no_link_leads_the_clearing_out_of_the_workspace(workspace, tmp_path) -> None:
+    put(tmp_path / "outside", ".git/hooks/pre-commit", ".vscode/tasks.json")
+    before = guarded(workspace)
+    (workspace / ".git").symlink_to(tmp_path / "outside/.git")
+    (workspace / "lib").symlink_to(tmp_path / "outside")
+    put(workspace, ".envrc", text="owned")
+    assert set(quarantine(workspace, before, tmp_path / "kept").moved) == {".git", ".envrc"}
+    assert (tmp_path / "kept/.git").is_symlink()
+    assert (tmp_path / "outside/.git/hooks/pre-commit").read_text() == "as it was"
+    assert (tmp_path / "outside/.vscode/tasks.json").exists()
+
+
+def test_AF9_neither_masses_of_files_nor_long_names_hide_a_control_file(workspace, tmp_path, monkeypatch) -> None:
+    before = guarded(workspace)
+    for number in range(60):
+        put(workspace, f"aaa/{number}/file")
+    long = "/".join(["d" * 200] * 10)
+    put(workspace, ".envrc", f"{long}/.envrc", text="owned")
+    monkeypatch.setattr(module, "MAX_SEARCHED", 30)
+    found = quarantine(workspace, before, tmp_path / "kept")
+    assert (found.moved, found.complete) == ((".envrc",), False), "what tools at the top obey is found first"
+    monkeypatch.undo()
+    assert quarantine(workspace, before, tmp_path / "kept").moved == (f"{long}/.envrc",)
+    assert len(list((tmp_path / "kept").iterdir())) == 2
+
+
+def test_AF9_what_cannot_be_moved_away_loses_its_name(workspace, tmp_path, monkeypatch) -> None:
+    before = guarded(workspace)
+    put(workspace, ".husky/pre-commit", text="owned")
+
+    def fails(*_: object) -> None:
+        raise shutil.Error("a special file")
+
+    monkeypatch.setattr(shutil, "move", fails)
+    assert quarantine(workspace, before, tmp_path / "kept").moved == (".husky",)
+    (left,) = workspace.iterdir()
+    assert left.name.startswith("perstack-quarantine-")
+
+
+def test_a_workspace_with_too_much_to_mask_or_to_look_at_is_refused(workspace, monkeypatch) -> None:
+    put(workspace, *(f"{number}/.npmrc" for number in range(10)), "x/.envrc", "y/.vscode/z")
+    assert len(guarded(workspace).secrets) == 11, "the control"
+    monkeypatch.setattr(module, "MAX_MASKS", 5)
+    with pytest.raises(PolicyError, match="holds 11 files with secrets; 5 can be masked"):
+        guarded(workspace)
+    monkeypatch.setattr(module, "MAX_ENTRIES", 5)
+    with pytest.raises(PolicyError, match="more than 5 files"):
+        guarded(workspace)
