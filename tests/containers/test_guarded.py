@@ -52,7 +52,7 @@ def test_AF9_what_is_new_is_taken_out_and_what_was_there_stays(workspace, tmp_pa
         "fresh/.git/hooks/post-checkout",
         "sub/.gitlab-ci.yml",
     )
-    put(workspace, *new, "src/ordinary.py", "fresh/.git/HEAD", text="owned")
+    put(workspace, *new, "src/ordinary.py", "fresh/.git/HEAD", ".env.example", text="owned")
     found = quarantine(workspace, before, tmp_path / "kept")
     taken = {".husky", "sub/.idea", "other/.envrc", "fresh/.git/hooks", "sub/.gitlab-ci.yml"}
     assert (set(found.moved), found.complete) == (taken, True)

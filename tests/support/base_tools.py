@@ -20,8 +20,8 @@ from pathlib import Path
 
 import pytest
 from engines import CACHE, engine
+from perstack.staging.copies import NEVER_ROOT
 from perstack.testing.model_server import Call, ModelServer, Turn
-from perstack_containers.place import NEVER_ROOT
 from perstack_proxy import jsonrpc
 from perstack_proxy.jsonrpc import Notification, Request, Response
 
