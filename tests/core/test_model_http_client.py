@@ -139,7 +139,10 @@ async def test_a_compressed_answer_is_refused() -> None:
 
 @pytest.mark.parametrize("answer", [b"", b"\0\1\2\3", b"HTTP/1.1 200", b"HTTP/1.1 200 OK\r\nbroken\r\n\r\n"])
 async def test_what_is_no_http_is_an_error(answer: bytes) -> None:
-    with recorder(answer) as (port, _), pytest.raises(ProviderError, match="connection to a-server at .* failed") as caught:
+    with (
+        recorder(answer) as (port, _),
+        pytest.raises(ProviderError, match="connection to a-server at .* failed") as caught,
+    ):
         await ask(client(f"http://127.0.0.1:{port}"))
     assert caught.value.retryable
 

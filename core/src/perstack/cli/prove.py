@@ -91,8 +91,6 @@ def run(args: argparse.Namespace) -> int:
 
     started = time.monotonic()
     proofs = anyio.run(main)
-    if args.junit:
-        _write(Path(args.junit), as_junit(proofs, runtime=runtime.name))
     if args.json:
         print(json.dumps(as_json(proofs, runtime=runtime.name, seconds=time.monotonic() - started), indent=2))
     else:
@@ -101,6 +99,8 @@ def run(args: argparse.Namespace) -> int:
         output = Output(sys.stdout, os.environ)
         for line, tone in as_text(proofs):
             output.line(line, tone)
+    if args.junit:
+        _write(Path(args.junit), as_junit(proofs, runtime=runtime.name))
     return ExitCode.BROKEN if any(proof.broken for proof in proofs) else ExitCode.COMPLETED
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from perstack_proxy.limits import MIB
@@ -32,7 +31,7 @@ def _memory(case: Case) -> JsonObject:
 def _judge_memory(case: Case, report: JsonObject) -> Judgement:
     wanted = case.policy.limits.memory
     limit, swap, both = (_limit(report[name]) for name in ("limit", "swap", "memory_and_swap"))
-    yield "limits.memory", *_at_most(limit, wanted, lambda size: f"{size // MIB} MiB")
+    yield "limits.memory", *_at_most(limit, wanted, "MiB", unit=MIB)
     if "used" in report:
         used = number(report["used"])
         held = report["ended"] is True and used * MIB <= wanted
@@ -67,7 +66,7 @@ def _judge_processors(case: Case, report: JsonObject) -> Judgement:
         yield "limits.cpu", False, "the kernel sets no limit"
     else:
         cores = int(words[0]) / int(words[1])
-        yield "limits.cpu", cores <= wanted + 0.001, f"the kernel allows {cores:g} processor cores of {wanted:g}"
+        yield "limits.cpu", cores <= wanted + 0.001, f"the kernel allows {cores:g} of {wanted:g} processor cores"
 
 
 def _threads(case: Case) -> JsonObject:
@@ -81,15 +80,15 @@ def _judge_threads(case: Case, report: JsonObject) -> Judgement:
         yield "limits.pids", made <= wanted, f"the kernel refused a thread after {made}"
     elif made > wanted:
         yield "limits.pids", False, f"it had {made} threads at once"
-    yield "limits.pids", *_at_most(_limit(report["limit"]), wanted, lambda count: f"{count} processes")
+    yield "limits.pids", *_at_most(_limit(report["limit"]), wanted, "processes")
 
 
-def _at_most(limit: float | None, wanted: int, shown: Callable[[int], str]) -> tuple[bool | None, str]:
+def _at_most(limit: float | None, wanted: int, what: str, *, unit: int = 1) -> tuple[bool | None, str]:
     if limit is None:
         return None, "the kernel does not show a limit"
     if math.isinf(limit):
         return False, "the kernel sets no limit"
-    return limit <= wanted, f"the kernel allows {shown(int(limit))} of {shown(wanted)}"
+    return limit <= wanted, f"the kernel allows {int(limit) // unit} of {wanted // unit} {what}"
 
 
 def _limit(value: JsonValue) -> float | None:

@@ -23,7 +23,8 @@ def as_text(proofs: Sequence[SkillProof]) -> Iterator[tuple[str, Tone]]:
         yield sanitise_line(f"{proof.expert} / {proof.skill}  ({where})"), "strong"
         for control in proof.controls:
             evidence = f"  {control.evidence}" if control.evidence else ""
-            yield sanitise_line(f"  {control.control:<18} {control.verdict:<12}{evidence}"), TONES[control.verdict]
+            line = f"  {control.control:<18} {control.verdict:<11}{evidence}"
+            yield sanitise_line(line.rstrip()), TONES[control.verdict]
     counts = ", ".join(f"{count} {verdict}" for verdict, count in totals(proofs).items() if count)
     yield counts or "There is no skill to try.", "plain"
 
