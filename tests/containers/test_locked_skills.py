@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import secrets
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -225,3 +226,16 @@ def _published_again(made: LockedProject, *calls: Call) -> None:
     assert accepted.exit_code == 0, accepted.stderr
     assert accepted.stdout.count("was published again with other content:") == 2
     assert made.run(*calls).tool_results == {"note": "second", "shout": "second"}
+
+
+@pytest.mark.parametrize("command", ["npx", "uvx"])
+def test_without_settings_npm_and_uv_in_the_image_name_their_own_registry(tmp_path: Path, command) -> None:
+    with locked_project(tmp_path, "docker", PackageRegistry()) as made:
+        for path in (made.folder / "home", made.folder / "config"):
+            shutil.rmtree(path)
+        made.write(skill("server", command, "note"))
+        done = made.install()
+        assert done.exit_code == ExitCode.FAILED
+        (asked,) = made.net.asked()
+        assert asked not in {HOST, package_registry.FILES_HOST}
+        assert f"{asked} could not be asked for packages" in done.stderr

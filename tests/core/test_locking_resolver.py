@@ -6,6 +6,7 @@ import base64
 import json
 from pathlib import Path
 
+import anyio
 import pytest
 from perstack.errors import SkillError
 from perstack.locking import resolving
@@ -74,6 +75,20 @@ async def test_a_resolver_that_fails_or_misbehaves_is_an_error_in_safe_words(sai
     with pytest.raises(SkillError, match=why) as error:
         await consult(Resolver(*said), {}, answer=nothing)
     assert "\x1b" not in str(error.value)
+
+
+async def test_a_registry_that_cannot_be_asked_ends_it_at_once_and_is_the_reason() -> None:
+    async def fails(_path: str) -> Answer:
+        raise SkillError("h.example could not be asked")
+
+    class Waiting(Resolver):
+        async def receive(self, max_bytes: int = 65536) -> bytes:
+            if not self._said:
+                await anyio.sleep_forever()
+            return await super().receive(max_bytes)
+
+    with anyio.fail_after(10), pytest.raises(SkillError, match=r"h\.example could not be asked"):
+        await consult(Waiting({"get": 1, "path": "/npm/a"}), {}, answer=fails)
 
 
 @pytest.mark.parametrize(

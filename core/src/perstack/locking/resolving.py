@@ -101,25 +101,36 @@ async def consult(
             async with background() as tasks:
                 tasks.start_soon(_drain, process)
                 await process.send(_line(order))
-                async for message in _messages(process):
-                    if "get" in message:
-                        pace.asked()
-                        tasks.start_soon(_reply, process, message, answer, pace)
-                    elif isinstance(done := message.get("done"), dict):
-                        return done
-                    elif "failed" in message:
-                        raise SkillError(f"the packages could not be resolved:\n{sanitise(str(message['failed']))}")
-                    else:
-                        told(message)
+                with pace.scope:
+                    async for message in _messages(process):
+                        if "get" in message:
+                            pace.asked()
+                            tasks.start_soon(_reply, process, message, answer, pace)
+                        elif isinstance(done := message.get("done"), dict):
+                            return done
+                        elif "failed" in message:
+                            words = sanitise(str(message["failed"]))
+                            raise SkillError(f"the packages could not be resolved:\n{words}")
+                        else:
+                            told(message)
+                if pace.failure is not None:
+                    raise pace.failure
     except TimeoutError:
         raise SkillError(f"the packages were not resolved within {SECONDS:g} s") from None
     raise SkillError("the resolver ended without a word", hint="It needs python3 with npm or uv in its sandbox.")
 
 
 class _Pace:
-    """How much one resolver has asked for."""
+    """How much one resolver has asked for.
+
+    Attributes:
+        scope: Cancelled when no answer can be had, since npm and uv would ask again and again.
+        failure: Why it cannot.
+    """
 
     def __init__(self) -> None:
+        self.scope = anyio.CancelScope()
+        self.failure: SkillError | None = None
         self.one_answer = anyio.Lock()
         self._requests = 0
         self._bytes = 0
@@ -147,7 +158,9 @@ async def _reply(
     try:
         found = await answer(str(message.get("path", "")))
     except SkillError as error:
-        found = Answer(status=502, type="text/plain", body=str(error).encode())
+        pace.failure = error
+        pace.scope.cancel()
+        return
     body = base64.b64encode(found.body).decode()
     reply: JsonObject = {"got": message["get"], "status": found.status, "type": found.type, "body": body}
     try:

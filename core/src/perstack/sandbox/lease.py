@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
 from perstack_proxy.sanitise import sanitise_line
 
-from perstack.background import background
+from perstack.background import Later, background
 from perstack.errors import ControlsMissing, PerstackError, SandboxUnavailable, SkillError
 from perstack.protocols import ConnectRequest, SandboxRequest
 from perstack.sandbox.egress import identity
@@ -194,12 +195,14 @@ async def _open(
     report.starting()
     sandbox: Sandbox | None = None
     process: SandboxProcess | None = None
-    if context.held is not None:
-        await context.held.check_packages(policy)
+    checking = await stack.enter_async_context(background())
+    whole = None if context.held is None else Later(checking, partial(context.held.check_packages, policy))
     if policy.argv:
         request = SandboxRequest(policy=policy, env=opening.env, workspace=_seen_by(policy, context))
         sandbox = await stack.enter_async_context(context.runtime.open(request))
     check_controls(policy, sandbox, runtime=context.runtime_name)
+    if whole is not None:
+        await whole.result()  # nothing of the packages runs before
     if sandbox is not None:
         process = await sandbox.start()
         tasks = await stack.enter_async_context(background())
