@@ -177,3 +177,19 @@ def test_C8_with_a_parent_proxy_that_resolves_names_private_addresses_are_not_cl
     assert outside.internet.asked() == set(), "and nobody here looks the name up"
     kept = b"".join(path.read_bytes() for path in outside.project.state.rglob("*") if path.is_file())
     assert password not in relaxed.stdout + relaxed.stderr + kept.decode("utf-8", "replace")
+
+
+def test_AN11_a_tool_that_would_search_from_the_vendors_network_is_off_until_the_user_allows_it(outside) -> None:
+    table = 'model = "m"\n[provider]\nproviderName = "anthropic"\n'
+    expert = '[experts.box]\ninstruction = "Try."\nproviderTools = ["webSearch"]\n'
+    outside.project.write(expert, provider=table)
+
+    def offered() -> list[str]:
+        with ModelServer([Turn(text="done")]) as server:
+            result = outside.project.perstack(*outside.args(), server=server, env=outside.all_env, timeout=300)
+        assert result.exit_code == 0, result.stderr
+        return [str(tool.get("type", "")) for tool in server.requests[0].body["tools"]]
+
+    assert not [kind for kind in offered() if kind.startswith("web_search")]
+    outside.user_settings("[policy]\nallowProviderTools = true\n")
+    assert [kind for kind in offered() if kind.startswith("web_search")], "the control"

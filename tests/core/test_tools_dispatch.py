@@ -122,6 +122,15 @@ async def test_W_10_every_failure_of_a_skill_is_a_result(failure) -> None:
     assert "no luck" in text_of(result.result)
 
 
+@pytest.mark.parametrize("failure", [None, ToolError("no luck")])
+async def test_a_result_says_what_was_kept_from_its_skill_also_when_the_call_failed(failure) -> None:
+    rig = Rig(blocked=lambda skill: (f"blocked for {skill}",))
+    rig.session.failure = failure
+    result = await rig.call()
+    assert result.is_error is (failure is not None)
+    assert text_of(result.result).endswith("blocked for speech")
+
+
 async def test_cancellation_is_the_only_way_out() -> None:
     rig = Rig()
     with anyio.move_on_after(0.02) as scope:

@@ -96,11 +96,15 @@ class EgressBox(Box):
 
     def settings(self, **egress: object) -> None:
         """The user's own settings: the table ``[egress]``."""
+        lines = [f"{name} = {json.dumps(value)}" for name, value in egress.items()]
+        self.user_settings("\n".join(["[egress]", *lines, ""]))
+        self.settings_now = egress
+
+    def user_settings(self, toml: str) -> None:
+        """The user's own settings, whole."""
         place = self.project.directory.parent / "config" / "perstack"
         place.mkdir(parents=True, exist_ok=True)
-        lines = [f"{name} = {json.dumps(value)}" for name, value in egress.items()]
-        (place / "config.toml").write_text("\n".join(["[egress]", *lines, ""]))
-        self.settings_now = egress
+        (place / "config.toml").write_text(toml)
 
 
 def readable(text: str) -> object:

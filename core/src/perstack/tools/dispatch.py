@@ -165,17 +165,21 @@ class Dispatcher:
         try:
             outcome = await session.call(tool.original, call.args, timeout=call_seconds(tool, call.args, least=seconds))
         except ToolError as error:  # its words may be the server's
-            return replace(text_result(call, str(error), is_error=True), untrusted=True)
+            failed = text_result(call, str(error), is_error=True)
+            return replace(failed, result=(*failed.result, *self._blocked(tool)), untrusted=True)
         if problems := output_problems(tool.source, outcome):
             raise ToolError(f"Skill {tool.skill!r} broke its own output schema: {problems}.")
         return ToolResult(
             id=call.id,
             skill_name=tool.skill,
             tool_name=call.tool_name,
-            result=(*outcome.contents, *(TextPart(text=line) for line in self._context.blocked(tool.skill))),
+            result=(*outcome.contents, *self._blocked(tool)),
             is_error=outcome.is_error,
             untrusted=True,
         )
+
+    def _blocked(self, tool: Tool) -> tuple[TextPart, ...]:
+        return tuple(TextPart(text=line) for line in self._context.blocked(tool.skill))
 
     def _finished(self, call: ToolCall, result: ToolResult) -> ToolResult:
         """The result under the call's own id, without secrets, and no longer than the model can use."""
