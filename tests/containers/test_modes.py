@@ -11,7 +11,7 @@ import sys
 
 import pytest
 from engines import eventually, python
-from perstack.testing.model_server import Call, ModelServer, Turn
+from perstack.testing.model_server import Call, ModelServer, Turn, When
 
 pytestmark = pytest.mark.engine
 
@@ -85,6 +85,13 @@ os.rename("/workspace/moved", "/workspace/new-name")
 open("/workspace/.envrc", "w").write("owned")
 os.symlink("/etc/passwd", "/workspace/out")
 result = open("/workspace/kept").read()
+"""
+
+
+APPENDS = """
+assert open("/workspace/made").read() == "by lead"
+open("/workspace/made", "a").write(", by helper")
+result = 1
 """
 
 
@@ -172,6 +179,31 @@ def test_AH1_what_a_killed_run_changed_in_a_copy_is_not_lost(hostile) -> None:
     assert settled(hostile, run, "--apply").exit_code == 0
     assert (hostile.workspace / "edited").read_text() == "before the kill"
     assert settled(hostile).stdout == "No changes are kept.\n"
+
+
+def test_a_delegate_works_on_the_same_copy_and_is_named_for_what_it_changed(hostile) -> None:
+    lead = '[experts.box]\ninstruction = "You are LEAD."\ndelegates = ["helper"]\n'
+    helper = '[experts.helper]\ninstruction = "You are HELPER."\n'
+    hostile.project.write(f"{lead}{hostile.skill()}{helper}{hostile.skill().replace('experts.box', 'experts.helper')}")
+    script = [
+        Turn(
+            when=When(system="You are LEAD"),
+            calls=[python("open('/workspace/made', 'w').write('by lead')\nresult = 1")],
+        ),
+        Turn(when=When(system="You are LEAD"), calls=[Call("helper", {"query": "go on"})]),
+        Turn(when=When(system="You are HELPER"), calls=[python(APPENDS)]),
+        Turn(when=When(system="You are HELPER"), text="helped"),
+        Turn(when=When(system="You are LEAD"), calls=[python("result = open('/workspace/made').read()")]),
+        Turn(when=When(system="You are LEAD"), text="done"),
+    ]
+    with ModelServer(script) as server:
+        args = hostile.args("--workspace-mode", "overlay")
+        result = hostile.project.perstack(*args, server=server, env=hostile.all_env, timeout=300)
+    assert result.exit_code == 0, result.stderr
+    assert result.tool_results["python"] == "by lead, by helper"
+    assert not (hostile.workspace / "made").exists()
+    (change,) = json.loads(settled(hostile, result.job_id, "--json").stdout)["changes"]
+    assert [call["expert"] for call in change["calls"]] == ["box", "helper"]
 
 
 TAKES_THE_TERMINAL = (
