@@ -56,7 +56,9 @@ def test_each_control_that_is_off_is_found_and_no_other(hostile, tmp_path) -> No
     site = tmp_path / "site"
     site.mkdir()
     fake_plugins.install(site, "weak", "from weak_runtime import perstack_register_runtimes\n")
-    hostile.write(*(hostile.skill(name) for name in ("sound", *weak_runtime.WEAKNESSES)))
+    (hostile.workspace / "perstack.toml").write_text("[experts]\n")
+    modes = {"writable-workspace": 'workspaceMode = "ro"'}
+    hostile.write(*(hostile.skill(name, modes.get(name, "")) for name in ("sound", *weak_runtime.WEAKNESSES)))
     path = f"{site}:{ROOT / 'tests' / 'support'}"
     hostile.env["SECRET_OF_THE_HOST"] = secrets.token_hex(16)
 

@@ -27,6 +27,16 @@ def _host_files(body: dict) -> None:
     body["HostConfig"]["Mounts"].append(mount)
 
 
+def _unmasked(body: dict) -> None:
+    mounts = body["HostConfig"]["Mounts"]
+    body["HostConfig"]["Mounts"] = [each for each in mounts if not each["Target"].startswith("/workspace/")]
+
+
+def _writable(body: dict) -> None:
+    for mount in body["HostConfig"]["Mounts"]:
+        mount["ReadOnly"] = mount["ReadOnly"] and mount["Target"] != "/workspace"
+
+
 def _host(**changes: object) -> Callable[[dict], None]:
     return lambda body: body["HostConfig"].update(changes)
 
@@ -41,6 +51,8 @@ def _security(keep: str) -> Callable[[dict], None]:
 
 WEAKNESSES: dict[str, tuple[Callable[[dict], object], set[str]]] = {
     "host-network": (_host(NetworkMode="host"), {"network", "private-addresses"}),
+    "control-files": (_unmasked, {"filesystem"}),
+    "writable-workspace": (_writable, {"filesystem"}),
     "host-files": (_host_files, {"filesystem"}),
     "all-capabilities": (_host(CapDrop=[]), {"capabilities"}),
     "new-privileges": (_security("seccomp"), {"capabilities"}),
