@@ -20,6 +20,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gates import SkillEntry
+    from perstack.testing.fnet.internet import Internet
 
 ROOT = Path(__file__).resolve().parent.parent
 HOST, ADDRESS, DENIED = "api.example.com", "93.184.216.34", "evil.example.org"
@@ -78,7 +83,7 @@ def measure() -> Measured:
     if shutil.which("squid", path=f"{os.environ['PATH']}:/usr/sbin") is None:
         raise RuntimeError("install Squid first (Debian: squid-openssl)")
     sys.path.insert(0, str(ROOT / "tests" / "support"))
-    from gates import PROXY, SkillEntry, gate
+    from gates import PROXY, SkillEntry
     from perstack.testing.fnet.internet import Internet
 
     wide = {"connections": 10**4, "requests_per_minute": 10**6, "bytes_up": 2**50, "bytes_down": 2**50}
@@ -88,12 +93,12 @@ def measure() -> Measured:
         internet = undo.enter_context(Internet(folder, names=[HOST]))
         internet.site(HOST, ADDRESS)
         internet.pages["/large"] = ("application/octet-stream", bytes(LARGE))
-        direct, squid = (undo.enter_context(gate(internet, entry, way=way)) for way in ("direct", "squid"))
+        direct, squid = (undo.enter_context(gate(internet, entry, squid=squid)) for squid in (False, True))
         ways: dict[str, list[str | int]] = {
             DIRECT: [HOST, 443],
             SQUID: ["127.0.0.1", 3201],
-            GATE: [direct.socket("bench")],
-            BOTH: [squid.socket("bench")],
+            GATE: [direct.socket],
+            BOTH: [squid.socket],
         }
         for at, way in enumerate((GATE, BOTH)):
             port = FORWARDER_PORT + at
@@ -104,9 +109,41 @@ def measure() -> Measured:
             forwarder.stdout.readline()
             ways[way + FORWARDED] = ["127.0.0.1", port]
         client = internet.namespace.command(sys.executable, __file__)
-        given = json.dumps({"ways": ways, "authority": str(internet.authority), "gate": direct.process.pid})
+        given = json.dumps({"ways": ways, "authority": str(internet.authority), "gate": direct.pid})
         done = subprocess.run(client, input=given, stdout=subprocess.PIPE, text=True, check=True, timeout=300)
         return Measured(**json.loads(done.stdout))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunningGate:
+    """A gate, and the socket of its one skill."""
+
+    pid: int
+    socket: str
+
+
+@contextlib.contextmanager
+def gate(internet: Internet, entry: SkillEntry, *, squid: bool) -> Iterator[RunningGate]:
+    """A gate whose record another process reads, as in a run: ours serves, and one of its threads works at a time."""
+    from gates import PROXY, SQUID, policy_line, short_folder
+
+    with short_folder() as folder:
+        words = internet.namespace.command(
+            *PROXY, "gate", *(["--squid", SQUID, "--folder", str(folder)] if squid else [])
+        )
+        with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write(policy_line([entry], folder))
+            process.stdin.flush()
+            process.stdout.readline()
+            with subprocess.Popen(["cat"], stdin=process.stdout, stdout=subprocess.DEVNULL):
+                process.stdout.close()
+                try:
+                    yield RunningGate(pid=process.pid, socket=str(folder / f"{entry.name}.sock"))
+                finally:
+                    process.stdin.close()
+                    process.wait(20)
 
 
 # --- the client process --------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ table cannot see, so they are refused, and the reason names what they carry.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import NamedTuple
 
@@ -79,6 +80,7 @@ GLOBAL_UNICAST = IPv6Network("2000::/3")
 _NAT64 = tuple(IPv6Network(network) for network in ("64:ff9b::/96", "64:ff9b:1::/48"))
 
 
+@lru_cache(maxsize=4096)
 def special_purpose(address: Address | str) -> str | None:
     """Why nothing may connect to the address, such as `private` or `6to4 for 10.0.0.1, private`; None if it is public.
 
