@@ -100,7 +100,7 @@ async def test_a_proxy_sees_the_host_and_neither_key_nor_path() -> None:
             headers={"x-key": canary},
             network=Network(proxy=Proxy(url=f"http://127.0.0.1:{port}")),
         )
-        with pytest.raises(ProviderError, match="connection to a-server at .* failed"):
+        with pytest.raises(ProviderError, match=r"connection to a-server at .* failed"):
             await ask(own)
     assert heard[0].startswith(b"CONNECT models.example.invalid:443 ")
     assert canary.encode() not in heard[0]
@@ -141,7 +141,7 @@ async def test_a_compressed_answer_is_refused() -> None:
 async def test_what_is_no_http_is_an_error(answer: bytes) -> None:
     with (
         recorder(answer) as (port, _),
-        pytest.raises(ProviderError, match="connection to a-server at .* failed") as caught,
+        pytest.raises(ProviderError, match=r"connection to a-server at .* failed") as caught,
     ):
         await ask(client(f"http://127.0.0.1:{port}"))
     assert caught.value.retryable

@@ -211,10 +211,14 @@ def perstack_register_transports() -> Iterable[TransportSpec]:
 def perstack_register_providers() -> Iterable[ProviderSpec]:
     """Offer model providers: ``--provider NAME``. Two plugins with one name are a conflict.
 
+    A run connects to the hosts that the spec names and to no others. `make` hands its context's `network` to
+    `perstack.model_http.ModelClient`, which holds to that and records each connection.
+
     Example:
         @hookimpl
         def perstack_register_providers():
-            return [ProviderSpec(name="acme", summary="Acme's models.", factory=make, required_env=("ACME_KEY",))]
+            hosts = ("api.acme.example",)
+            return [ProviderSpec(name="acme", summary="Acme's models.", factory=make, api_hosts=hosts)]
     """
 
 

@@ -234,16 +234,20 @@ def test_AN15_a_remote_skill_is_asked_at_its_endpoint_alone_and_what_is_refused_
     assert {arrival.server_name for arrival in world.arrivals} >= {"mcp.example.com"}
 
 
-def test_N3_the_gate_goes_through_a_networks_own_proxy(world, project, tmp_path):
-    settings = tmp_path / "config" / "perstack" / "config.toml"
-    settings.parent.mkdir(parents=True)
-    settings.write_text('[policy]\nengineEgress = "proxy"\n')
+def test_N3_a_networks_own_proxy_leads_to_the_model_alone_with_and_without_the_gate(world, project, way, tmp_path):
     with parent_proxy(world, {MODEL: MODEL_ADDRESS}, user="canary:long-password") as parent:
         result = run(world, project, HTTPS_PROXY=f"http://canary:long-password@{ADDRESS}:{PORT}")
         assert result.exit_code == 0, result.stderr
         assert [head.split()[1] for head in parent.heads] == [f"{MODEL}:443"]
-    assert world.asked() == set()
-    assert ("allowed", MODEL, 443, "") in accesses(result)
+        assert world.asked() == set()
+        assert ("allowed", MODEL, 443, "") in accesses(result)
+        project.write(DEMO, provider='model = "m"\n[provider]\nproviderName = "sly"\n')
+        env = {"PYTHONPATH": installed(tmp_path / "site"), "SLY_KEY": KEY, "SLY_URL": f"https://{THIEF}"}
+        env["HTTPS_PROXY"] = f"http://canary:long-password@{ADDRESS}:{PORT}"
+        result = run(world, project, "--max-retries", "0", **env)
+        assert accesses(result) == {("blocked", THIEF, 443, "")}
+        assert len(parent.heads) == 1, "the proxy is not asked for it either"
+    assert "long-password" not in result.stdout + result.stderr
 
 
 def test_AH1_the_gate_ends_with_a_run_that_is_killed_and_leaves_nothing(world, project, eventually):
