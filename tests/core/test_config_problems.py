@@ -85,7 +85,7 @@ host in full
 :36: experts.a.skills.process.limits.pids: must be at least 1
 :39: experts.a.skills.remote.endpoint: 'https://10.0.0.1/sse' names an address that is not public: private
 :40: experts.a.skills.ask.tools: is required
-:43: experts.a.skills.ask.tools.q.inputJsonSchema: '[]' is not a JSON Schema: write an object
+:43: experts.a.skills.ask.tools.q.inputJsonSchema: '[]' is not a JSON object: begin with {
 """
 
 

@@ -286,7 +286,7 @@ def _json_object(text: str) -> dict[str, JsonValue]:
     except (ValueError, RecursionError):
         raise ValueError("is not JSON") from None
     if not isinstance(found, dict):
-        raise ValueError("is not a JSON object")
+        raise ValueError("is not a JSON object: begin with {")
     return found
 
 
