@@ -228,6 +228,7 @@ def _published_again(made: LockedProject, *calls: Call) -> None:
     assert made.run(*calls).tool_results == {"note": "second", "shout": "second"}
 
 
+@pytest.mark.xdist_group("docker")
 @pytest.mark.parametrize("command", ["npx", "uvx"])
 def test_without_settings_npm_and_uv_in_the_image_name_their_own_registry(tmp_path: Path, command) -> None:
     with locked_project(tmp_path, "docker", PackageRegistry()) as made:

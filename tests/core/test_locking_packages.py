@@ -6,18 +6,23 @@ import io
 import os
 import tarfile
 import zipfile
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from package_registry import npm_archive, wheel
-from perstack.errors import SkillError
+from perstack.errors import PolicyError, SkillError
 from perstack.locking import npm, pypi
 from perstack.locking.filling import wheel_for
+from perstack.locking.holding import with_packages
 from perstack.locking.lockfile import NpmPackage, PackageSet, PypiPackage
 from perstack.locking.store import Store, set_key
 from perstack.locking.unpacking import unpack_npm, unpack_wheel
+from perstack.skill_policy import BUILT_IN, SkillPolicy
+from projects import runtime
 
+CONTAINERS = replace(runtime(), packages_at=lambda _: "/opt/packages")
 SHA512 = f"sha512-{'A' * 86}=="
 
 
@@ -109,7 +114,7 @@ def test_no_file_of_a_wheel_leaves_its_directory(tmp_path) -> None:
         archive.writestr("p-1.data/purelib/../../evil.py", "x")
     with pytest.raises(SkillError, match="not allowed"):
         unpack_wheel("p", buffer.getvalue(), tmp_path / "inside")
-    assert files(tmp_path) == {}
+    assert set(files(tmp_path)) == {"inside/bin/tool"}
 
 
 def test_the_store_tells_every_way_in_which_files_differ_from_what_was_put_there(tmp_path) -> None:
@@ -247,3 +252,23 @@ def test_uvs_answer_is_versions_or_it_is_refused() -> None:
     for line in ("p @ https://h.example/p.whl", "-e .", "p>=1", "p==1 ; python_version<'3'", "p==../1"):
         with pytest.raises(SkillError, match="no version"):
             pypi.pins([line])
+
+
+def test_a_program_of_machine_code_needs_no_interpreter(tmp_path) -> None:
+    (tmp_path / "native").write_bytes(b"\x7fELF\x02")
+    (tmp_path / "script").write_bytes(b"#!/usr/bin/env node\n")
+    policy = SkillPolicy(
+        expert="e", skill="s", kind="mcpStdioSkill", origin=BUILT_IN, argv=("uvx", "p", "--flag"), image=None
+    )
+    packages = PackageSet(python="3.11", pypi=(PypiPackage(name="p", version="1", wheels={}),))
+    started = {file: with_packages(policy, packages, tmp_path, file, CONTAINERS).argv for file in ("native", "script")}
+    assert started == {
+        "native": ("/opt/packages/native", "--flag"),
+        "script": ("python3.11", "-I", "/opt/packages/script", "--flag"),
+    }
+
+
+def test_a_runtime_that_takes_no_packages_is_not_given_any(tmp_path) -> None:
+    policy = SkillPolicy(expert="e", skill="s", kind="mcpStdioSkill", origin=BUILT_IN, argv=("npx", "p"))
+    with pytest.raises(PolicyError, match="takes no locked packages"):
+        with_packages(policy, PackageSet(), tmp_path, "f", replace(CONTAINERS, packages_at=None))

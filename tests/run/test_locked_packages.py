@@ -50,6 +50,35 @@ def test_packages_are_installed_and_run_on_the_local_runtime_too(made) -> None:
     assert made.requests() == []
 
 
+def test_installed_packages_are_listed_and_removed_when_they_are_not_used(made) -> None:
+    assert made.install().exit_code == 0
+    listed = made.install("--list", "--json")
+    assert [row["packages"] for row in json.loads(listed.stdout)] == ["npm shout"]
+    for days, left in ((1, 1), (0, 0)):
+        removed = made.project.perstack("gc", "--runtime", "local", "--packages", str(days), env=made.env)
+        assert removed.exit_code == 0, removed.stderr
+        assert len(list(made.store.glob("*.json"))) == left
+    assert "removed packages npm shout" in removed.stdout
+    missing = made.run()
+    assert missing.exit_code == ExitCode.REFUSED
+    assert "perstack install box" in missing.stderr
+    before = made.lock.read_bytes()
+    assert made.install().exit_code == 0, "the lock brings them back"
+    assert made.lock.read_bytes() == before
+
+
+def test_Q4_the_review_tells_locked_packages_from_those_that_only_a_name_fixes(made) -> None:
+    def codes() -> set[str]:
+        checked = made.project.perstack("check", "--review", "--json", "--runtime", "local", env=made.env)
+        return {found["code"] for found in json.loads(checked.stdout)["findings"]}
+
+    assert {"PKG001", "PKG004"} & codes() == {"PKG001"}
+    assert made.install().exit_code == 0
+    assert {"PKG001", "PKG004"} & codes() == {"PKG004"}
+    made.write(skill("shout", "npx", "shout@2.0.0"))
+    assert "PKG004" not in codes(), "what is started now was not locked"
+
+
 @pytest.mark.parametrize("file", ["npmrc", "env"])
 def test_AC2_a_project_cannot_name_the_registry(made, file) -> None:
     if file == "npmrc":

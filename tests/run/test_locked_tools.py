@@ -130,6 +130,9 @@ def test_W_36_a_broken_lock_is_never_passed_over(tmp_path: Path, text) -> None:
     code, said, _, asked = go(project)
     assert (code, asked) == (ExitCode.USAGE, 0)
     assert "perstack.lock" in said
+    checked = project.perstack("check")
+    assert checked.exit_code == ExitCode.USAGE
+    assert "perstack.lock" in checked.stderr
 
 
 def test_a_delegate_that_is_not_what_is_locked_stops_the_whole_job(tmp_path: Path) -> None:

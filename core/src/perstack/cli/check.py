@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from perstack_proxy.sanitise import sanitise_line
 
 from perstack.cli.project import add_project_options, open_with
-from perstack.errors import ConfigError, ExitCode, Problem
+from perstack.errors import ConfigError, ExitCode, Problem, UserError
 
 if TYPE_CHECKING:
     from perstack.config.loading import Loaded
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
         from perstack.policy import validate
 
-        found = validate.problems(loaded, registry)
+        found = (*validate.problems(loaded, registry), *_lock_problems(loaded))
         if found:
             raise ConfigError(found)
     except ConfigError as error:
@@ -68,6 +68,17 @@ def run(args: argparse.Namespace) -> int:
     if args.review is None:
         return _sound(loaded, notes, as_json=args.json)
     return _review(args, loaded, registry)
+
+
+def _lock_problems(loaded: Loaded) -> tuple[Problem, ...]:
+    """What is wrong with the project's lock file."""
+    from perstack.locking.holding import project_lock
+
+    try:
+        project_lock(loaded, os.environ)
+    except UserError as error:
+        return (Problem(message=str(error), hint=error.hint),)
+    return ()
 
 
 def _sound(loaded: Loaded, notes: Sequence[Problem], *, as_json: bool) -> int:

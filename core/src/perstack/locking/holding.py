@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 LAUNCHERS = frozenset({"npx", "uvx"})
 """Whose packages can be locked."""
 ORIGIN = Origin(source=FILE_NAME)
+ELF = b"\x7fELF"
+"""How a program for Linux begins; whatever else a package starts is for its interpreter."""
 _MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 
 
@@ -215,11 +217,21 @@ def with_packages(
         raise PolicyError(
             f"The packages of {_named(policy)} are locked for Linux.", hint="Choose a runtime with containers."
         )
-    interpreter = (f"python{packages.python}", "-I") if packages.pypi else ("node",)
+    interpreter: tuple[str, ...] = (f"python{packages.python}", "-I") if packages.pypi else ("node",)
+    if _is_machine_code(directory / file):
+        interpreter = ()
     found = launch(policy.argv)
     args = found[1].args if found else ()
     mount = Mount(host=directory, target=target, mode="ro", origin=ORIGIN)
     return replace(policy, argv=(*interpreter, f"{target}/{file}", *args), packages=mount)
+
+
+def _is_machine_code(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(ELF)) == ELF
+    except OSError:
+        return False
 
 
 def unlocked_tools(locked: LockedSkill) -> tuple[SkillTool, ...]:

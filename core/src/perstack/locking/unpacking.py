@@ -124,7 +124,8 @@ def _place(name: str) -> str | None:
     if not head.endswith(".data"):
         return f"site/{name}"
     kind, _, inner = rest.partition("/")
-    return {"purelib": f"site/{inner}", "platlib": f"site/{inner}"}.get(kind) if inner else None
+    folder = {"purelib": "site", "platlib": "site", "scripts": "bin"}.get(kind)
+    return f"{folder}/{inner}" if folder and inner else None
 
 
 def _launchers(wheel: zipfile.ZipFile) -> Iterator[tuple[str, str]]:
