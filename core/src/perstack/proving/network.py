@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from perstack.proving.attacks import Attack, listed, number, texts
+from perstack.proving.outside import UNIX
 
 if TYPE_CHECKING:
     from perstack.messages import JsonObject
@@ -46,7 +47,7 @@ def _network(case: Case) -> JsonObject:
 def _judge_network(case: Case, report: JsonObject) -> Judgement:
     devices, routes = texts(report, "devices"), texts(report, "routes")
     reached, resolved = texts(report, "reached"), texts(report, "resolved")
-    arrived = [place for place in case.host.arrivals(case.number) if place != "the unix socket"]
+    arrived = [place for place in case.host.arrivals(case.number) if place != UNIX]
     if devices or routes:
         yield "network", False, f"it has the network device {listed(sorted({*devices, *routes}))}"
     if reached or arrived:

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from anyio.abc import ByteStream, Listener, TaskGroup
 
 CANARY = "PERSTACK_CANARY"
+UNIX = "the unix socket"
 MOST_ADDRESSES = 8
+MOST_BYTES = 256
 SELF_CHECK_SECONDS = 2.0
 KEEPER = "import shutil, sys; sys.stdin.read(); [shutil.rmtree(path, True) for path in sys.argv[1:]]"
 """Ends with its standard input, which is ours, and removes what we can no longer remove when we are killed."""
@@ -89,17 +91,14 @@ async def outside(places: Sequence[Path], scratch: Path) -> AsyncIterator[Host]:
         stack.enter_context(_variable(CANARY, mark))
         stack.enter_context(_decoy(decoy, (*baits, scratch)))
         tasks = await stack.enter_async_context(background())
-        arrived: dict[str, set[str]] = {}
+        ears = _Ears(tasks, mark)
         unix = baits[0] / "answers.sock"
         abstract = f"perstack-{mark}"
-        for name, path in (("the unix socket", str(unix)), ("the unix socket without a file", f"\0{abstract}")):
-            with suppress(OSError, ValueError):
-                listener = await anyio.create_unix_listener(path)
-                await _serve(tasks, listener, name, arrived)
+        await ears.unix(str(unix), UNIX)
+        await ears.unix(f"\0{abstract}", "the unix socket without a file")
         with suppress(OSError):
             unix.chmod(0o666)
-        services = await _services(tasks, arrived)
-        udp = await _datagrams(tasks, arrived)
+        services, udp = await ears.tcp(), await ears.udp()
         yield Host(
             mark=mark,
             decoy=decoy,
@@ -109,7 +108,7 @@ async def outside(places: Sequence[Path], scratch: Path) -> AsyncIterator[Host]:
             abstract=abstract,
             services=services,
             udp=udp,
-            arrived=arrived,
+            arrived=ears.arrived,
         )
 
 
@@ -141,7 +140,7 @@ def _variable(name: str, value: str) -> Iterator[None]:
 def _decoy(word: str, scratch: Sequence[Path]) -> Iterator[None]:
     """A process of this user with `word` in its variables, which outlives us for as long as it takes to tidy up."""
     command = [sys.executable, "-I", "-S", "-c", KEEPER, *map(str, scratch)]
-    env = {**os.environ, "PERSTACK_DECOY": word}
+    env = {"PERSTACK_DECOY": word, **{name: os.environ[name] for name in ("SYSTEMROOT",) if name in os.environ}}
     with subprocess.Popen(command, stdin=subprocess.PIPE, env=env, start_new_session=True) as process:
         try:
             yield
@@ -149,55 +148,67 @@ def _decoy(word: str, scratch: Sequence[Path]) -> Iterator[None]:
             process.kill()
 
 
-async def _services(tasks: TaskGroup, arrived: dict[str, set[str]]) -> tuple[tuple[str, int], ...]:
-    """A service on every address of this machine; those are left that answer from here."""
-    answering = []
-    for address in addresses():
-        with suppress(OSError):
-            multi = await anyio.create_tcp_listener(local_host=address)
-            for listener in multi.listeners:
-                port = int(listener.extra(anyio.abc.SocketAttribute.local_port))  # noqa: S610 - no query
-                await _serve(tasks, listener, f"{address} port {port}", arrived)
-                with suppress(OSError), anyio.move_on_after(SELF_CHECK_SECONDS):
-                    async with await anyio.connect_tcp(address, port):
-                        answering.append((address, port))
-    return tuple(answering)
+class _Ears:
+    """Services of this machine that note whose mark arrives; whatever else is sent to them is forgotten."""
 
+    def __init__(self, tasks: TaskGroup, mark: str) -> None:
+        self._tasks = tasks
+        self._mark = mark
+        self.arrived: dict[str, set[str]] = {}
 
-async def _datagrams(tasks: TaskGroup, arrived: dict[str, set[str]]) -> tuple[tuple[str, int], ...]:
-    answering = []
-    for address in addresses():
-        if ":" in address:
-            continue
-        with suppress(OSError):
-            receiver = await anyio.create_udp_socket(family=socket.AF_INET, local_host=address)
-            port = int(receiver.extra(anyio.abc.SocketAttribute.local_port))  # noqa: S610 - no query
-            tasks.start_soon(_receive, receiver, f"datagrams to {address} port {port}", arrived)
-            answering.append((address, port))
-    return tuple(answering)
+    async def unix(self, path: str, name: str) -> None:
+        """A unix socket answers, where this machine has such."""
+        with suppress(OSError, ValueError):
+            self._serve(await anyio.create_unix_listener(path), name)
 
+    async def tcp(self) -> tuple[tuple[str, int], ...]:
+        """A service on every address of this machine; those are told that answer from here."""
+        answering = []
+        for address in addresses():
+            with suppress(OSError):
+                for listener in (await anyio.create_tcp_listener(local_host=address)).listeners:
+                    port = int(listener.extra(anyio.abc.SocketAttribute.local_port))  # noqa: S610 - no query
+                    self._serve(listener, f"{address} port {port}")
+                    with suppress(OSError), anyio.move_on_after(SELF_CHECK_SECONDS):
+                        async with await anyio.connect_tcp(address, port):
+                            answering.append((address, port))
+        return tuple(answering)
 
-async def _receive(receiver: anyio.abc.UDPSocket, name: str, arrived: dict[str, set[str]]) -> None:
-    async with receiver:
-        async for data, _ in receiver:
-            arrived.setdefault(name, set()).add(data.decode("latin-1"))
+    async def udp(self) -> tuple[tuple[str, int], ...]:
+        """The same for datagrams, on addresses of version 4."""
+        answering = []
+        for address in (each for each in addresses() if ":" not in each):
+            with suppress(OSError):
+                receiver = await anyio.create_udp_socket(family=socket.AF_INET, local_host=address)
+                port = int(receiver.extra(anyio.abc.SocketAttribute.local_port))  # noqa: S610 - no query
+                self._tasks.start_soon(self._receive, receiver, f"datagrams to {address} port {port}")
+                answering.append((address, port))
+        return tuple(answering)
 
+    def _note(self, name: str, data: bytes) -> None:
+        text = data.decode("latin-1")
+        if text.startswith(self._mark):
+            self.arrived.setdefault(name, set()).add(text[:MOST_BYTES])
 
-async def _serve(tasks: TaskGroup, listener: Listener[ByteStream], name: str, arrived: dict[str, set[str]]) -> None:
-    async def answer(client: ByteStream) -> None:
-        async with client:
-            data = b""
-            with suppress(anyio.EndOfStream, anyio.BrokenResourceError), anyio.move_on_after(SELF_CHECK_SECONDS):
-                while len(data) < 4096:
-                    data += await client.receive(4096)
-            if data:
-                arrived.setdefault(name, set()).add(data.decode("latin-1"))
+    async def _receive(self, receiver: anyio.abc.UDPSocket, name: str) -> None:
+        async with receiver:
+            async for data, _ in receiver:
+                self._note(name, data)
 
-    async def serve() -> None:
-        async with listener:
-            await listener.serve(answer)
+    def _serve(self, listener: Listener[ByteStream], name: str) -> None:
+        async def answer(client: ByteStream) -> None:
+            async with client:
+                data = b""
+                with suppress(anyio.EndOfStream, anyio.BrokenResourceError), anyio.move_on_after(SELF_CHECK_SECONDS):
+                    while len(data) < MOST_BYTES:
+                        data += await client.receive(MOST_BYTES)
+                self._note(name, data)
 
-    tasks.start_soon(serve)
+        async def serve() -> None:
+            async with listener:
+                await listener.serve(answer)
+
+        self._tasks.start_soon(serve)
 
 
 def addresses() -> tuple[str, ...]:

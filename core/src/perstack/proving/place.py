@@ -9,6 +9,7 @@ from perstack_proxy.envnames import SAFE_NAMES
 from perstack_proxy.variables import proxy_variables
 
 from perstack.proving.attacks import Attack, listed, number, texts
+from perstack.proving.outside import UNIX
 
 if TYPE_CHECKING:
     from perstack.messages import JsonObject
@@ -96,7 +97,7 @@ def _sockets(case: Case) -> JsonObject:
 
 def _judge_sockets(case: Case, report: JsonObject) -> Judgement:
     reached, engines = texts(report, "reached"), texts(report, "engines")
-    arrived = [place for place in case.host.arrivals(case.number) if place == "the unix socket"]
+    arrived = [place for place in case.host.arrivals(case.number) if place == UNIX]
     if reached or arrived:
         yield "filesystem", False, "it reached a unix socket of the host"
     if engines:
