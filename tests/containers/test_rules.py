@@ -176,6 +176,15 @@ def test_an_image_is_named_by_all_that_decides_its_content() -> None:
     assert ready(NoImages(None), recipes[0]) is None
 
 
+def test_the_base_that_the_user_names_is_the_one_of_builds_and_of_runs(monkeypatch) -> None:
+    usual = Recipe(uid=1000, gid=1000)
+    monkeypatch.setenv("PERSTACK_SANDBOX_BASE", "debian@sha256:0123")
+    assert Recipe(uid=1000, gid=1000).base == "debian@sha256:0123"
+    assert Recipe(uid=1000, gid=1000).tag != usual.tag
+    monkeypatch.setenv("PERSTACK_SANDBOX_BASE", "")
+    assert Recipe(uid=1000, gid=1000) == usual
+
+
 def test_the_exit_code_of_a_signal_is_told_as_a_shell_tells_it() -> None:
     assert exit_code(7 << 8) == 7
     assert exit_code(9) == 137

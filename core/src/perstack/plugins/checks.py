@@ -24,8 +24,10 @@ from perstack.specs import (
     TransportSpec,
 )
 
-LIGHT = frozenset({"msgspec", "packaging", "perstack", "perstack_proxy", "pluggy", "typing_extensions"})
-"""Packages that core imports anyway."""
+LIGHT = frozenset(
+    {"msgspec", "packaging", "perstack", "perstack_containers", "perstack_proxy", "pluggy", "typing_extensions"}
+)
+"""Packages that core imports anyway, and one that plugins share; what it imports in turn counts as theirs."""
 
 HEAVY = frozenset({"asyncio", "concurrent", "ctypes", "importlib.metadata", "multiprocessing", "sqlite3", "ssl"})
 """Modules of the standard library that cost a start more than a plugin may."""

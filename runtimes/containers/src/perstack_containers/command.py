@@ -18,7 +18,7 @@ from perstack.specs import RuntimeContext
 from perstack.staging.copies import sandbox_owner
 from perstack_proxy.sanitise import sanitise_line
 
-from perstack_containers.image import DEFAULT_BASE, Kind, Recipe, build, ready
+from perstack_containers.image import BASE_VARIABLE, Kind, Recipe, base_image, build, ready
 from perstack_containers.labels import IMAGE
 from perstack_containers.place import running_service
 from perstack_containers.runtime import ContainerRuntime, Host
@@ -35,7 +35,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``perstack image``."""
     parser.add_argument("action", choices=("build", "list", "prune"))
     parser.add_argument("--runtime", metavar="NAME", action="append", default=[], help="runtimes (default: all)")
-    parser.add_argument("--base", metavar="IMAGE", default=DEFAULT_BASE, help="a Debian image, best by digest")
+    base = base_image(os.environ)
+    parser.add_argument(
+        "--base",
+        metavar="IMAGE",
+        default=base,
+        help=f"a Debian image, best by digest; runs take the one in {BASE_VARIABLE} (default: {base})",
+    )
     parser.add_argument("--workspace", metavar="DIR", default=".", help="build for the user of this workspace")
 
 

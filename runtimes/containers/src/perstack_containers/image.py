@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -34,9 +35,15 @@ BUILD_FILES: dict[Kind, str] = {
     "egress": "Egress.Dockerfile",
 }
 DEFAULT_BASE = "debian:bookworm-slim"
+BASE_VARIABLE = "PERSTACK_SANDBOX_BASE"
 LAST_LINES = 15
 
 Progress: TypeAlias = "Callable[[Stage, str], None]"
+
+
+def base_image(environ: Mapping[str, str]) -> str:
+    """What sandbox images start from: the user's own choice, for builds and for runs alike, or Debian's."""
+    return environ.get(BASE_VARIABLE) or DEFAULT_BASE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,7 +57,7 @@ class Recipe:
 
     uid: int
     gid: int
-    base: str = DEFAULT_BASE
+    base: str = field(default_factory=lambda: base_image(os.environ))
     kind: Kind = "sandbox"
 
     @property
@@ -111,8 +118,8 @@ def build(engine: ContainerEngine, images: ImageStore, recipe: Recipe, *, cache:
         progress("error", str(error))
         raise SandboxUnavailable(
             f"The {'egress' if recipe.kind == 'egress' else 'sandbox'} image could not be built:\n{words}",
-            hint=f"The base image {recipe.base!r} has to be there or to be pulled; choose one with: "
-            "perstack image build --base IMAGE",
+            hint=f"The base image {recipe.base!r} has to be there or to be pulled; "
+            f"another can be named, best by digest, in {BASE_VARIABLE}.",
         ) from error
     if found is None:
         raise SandboxUnavailable(f"The engine built no image {recipe.tag!r}.", hint="See: perstack doctor")

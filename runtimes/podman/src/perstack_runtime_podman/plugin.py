@@ -5,67 +5,36 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from perstack.hookspecs import hookimpl
-from perstack.skill_policy import CONTROLS
-from perstack.specs import DoctorCheck, RuntimeSpec
+from perstack_containers import offer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
-    from perstack.protocols import Runtime
-    from perstack.specs import HealthReport, RuntimeContext
+    from perstack.specs import DoctorCheck, RuntimeContext, RuntimeSpec
+    from perstack_containers.runtime import Host
 
-CLAIMS = frozenset(CONTROLS) - {"limits.disk"}
+SUMMARY = "Each skill runs in a hardened container of its own, without a network device; root is not needed."
 
 
 @hookimpl
 def perstack_register_runtimes() -> Iterable[RuntimeSpec]:
     """The runtime of this package."""
-    return [_spec()]
+    return [_runtime()]
 
 
 @hookimpl
 def perstack_doctor_checks() -> Iterable[DoctorCheck]:
     """Whether the engine answers, and whether a sandbox holds."""
-    return [
-        DoctorCheck(name="engine", summary="Podman answers and is fit", run=_engine),
-        DoctorCheck(name="sandbox", summary="A sandbox starts and holds", run=_sandbox),
-    ]
+    return offer.doctor_checks(_runtime())
 
 
-def _spec() -> RuntimeSpec:
-    return RuntimeSpec(
-        name="podman",
-        summary="Each skill runs in a hardened container of its own, without a network device; root is not needed.",
-        factory=_make,
-        claims=CLAIMS,
-        packages_at=_packages_at,
-    )
+def _runtime() -> RuntimeSpec:
+    return offer.runtime("podman", summary=SUMMARY, host=_host)
 
 
-def _packages_at(_directory: Path) -> str:
-    from perstack_containers.spec import PACKAGES
-
-    return PACKAGES
-
-
-def _make(context: RuntimeContext) -> Runtime:
+def _host(context: RuntimeContext) -> Host:
     import os
-
-    from perstack_containers.runtime import ContainerRuntime
 
     from perstack_runtime_podman.host import podman_host
 
-    return ContainerRuntime(context, podman_host(os.environ, run_id=context.run_id))
-
-
-async def _engine() -> HealthReport:
-    from perstack_containers.health import engine
-
-    return await engine(_spec())
-
-
-async def _sandbox() -> HealthReport:
-    from perstack_containers.health import sandbox
-
-    return await sandbox(_spec())
+    return podman_host(os.environ, run_id=context.run_id)
