@@ -13,7 +13,7 @@ import pytest
 from egress_box import EgressBox, egress_box
 from engines import eventually
 from perstack.testing.model_server import Call, ModelServer, Turn
-from perstack_containers.http import call, volumes
+from perstack_containers.http import call, containers, volumes
 from perstack_containers.labels import RUN, SERVICE, SKILL, SUPERVISOR
 
 pytestmark = pytest.mark.engine
@@ -32,8 +32,8 @@ def outside(tmp_path, name) -> Iterator[EgressBox]:
 
 
 def egress_containers(real, pid: int) -> list[str]:
-    found = [(name, real.inspect(name)) for name in real.containers(pid)]
-    return [name for name, state in found if SERVICE in state["Config"]["Labels"]]
+    found = containers(real.socket, {RUN: "", SERVICE: ""})
+    return [name for name, labels in found if labels.get(SUPERVISOR, "").split("/")[2:3] == [str(pid)]]
 
 
 def volumes_of(real, pid: int) -> list[str]:
@@ -74,7 +74,8 @@ def test_AH1_the_egress_container_that_is_killed_takes_the_network_with_it_and_t
     ]
     with ModelServer(turns) as server:
         process = outside.project.start(*outside.args(), server=server, env=outside.all_env)
-        eventually(lambda: outside.internet.arrivals, "the first call has been made")
+        eventually(lambda: len(server.requests) >= 2, "the first call has been answered", seconds=120)
+        assert outside.internet.arrivals
         (container,) = egress_containers(real, process.pid)
         call(real.socket, "POST", f"/containers/{container}/kill")
         stdout, stderr = process.communicate(timeout=120)

@@ -9,6 +9,7 @@ from perstack.specs import DoctorCheck, RuntimeSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from perstack.protocols import Runtime
     from perstack.specs import HealthReport, RuntimeContext
@@ -32,7 +33,12 @@ def runtime(name: str, *, summary: str, host: Callable[[RuntimeContext], Host]) 
 
         return ContainerRuntime(context, host(context))
 
-    return RuntimeSpec(name=name, summary=summary, factory=make, claims=CLAIMS)
+    def packages_at(_directory: Path) -> str:
+        from perstack_containers.spec import PACKAGES
+
+        return PACKAGES
+
+    return RuntimeSpec(name=name, summary=summary, factory=make, claims=CLAIMS, packages_at=packages_at)
 
 
 def doctor_checks(spec: RuntimeSpec) -> list[DoctorCheck]:
