@@ -155,3 +155,17 @@ def test_N2_C1_without_root_a_skill_reaches_what_its_list_names_through_its_own_
         assert [one.server_name for one in internet.arrivals] == ["api.example.com"]
     enforced = set(map(str, result.values("skillConnected", "enforced", "*")))
     assert {"network", "private-addresses"} <= enforced
+
+
+def test_AH4_without_root_a_proof_tries_what_is_enforced_and_says_what_is_not_claimed_here(ordinary) -> None:
+    relaxed = [word for name in LIMITS for word in ("--relax", name)]
+    place = ("prove", "--runtime", "podman", "--workspace", str(ordinary.workspace), "--json")
+    refused = ordinary.run(expect=(), command=place)
+    assert refused.exit_code == 5, "as a run would be"
+    done = ordinary.run(expect=(), command=(*place, *relaxed))
+    assert done.exit_code == 0, done.stdout + done.stderr
+    for skill in json.loads(done.stdout)["skills"]:
+        found = {control["control"]: control["verdict"] for control in skill["controls"]}
+        held = {control for control, verdict in found.items() if verdict == "proved"}
+        assert {"network", "filesystem", "capabilities", "user", "env", "rootfs", "private-addresses"} <= held
+        assert {found[name] for name in LIMITS} == {"not claimed"}
