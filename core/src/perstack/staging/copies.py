@@ -20,7 +20,7 @@ from typing import Literal
 
 from perstack.errors import StagingError, UsageError
 from perstack.ids import checked_id
-from perstack.journal.disk import lock, open_private, private_directory
+from perstack.journal.disk import LOCK_WAIT_SECONDS, lock, open_private, private_directory
 from perstack.staging.applying import Host, NotMadeError, Side, in_order, same
 from perstack.staging.changes import Change, Sides, compare
 from perstack.staging.copying import Both, Owner, copy_tree
@@ -185,8 +185,8 @@ class Copies:
             raise
         return StagedCopy(place, about, copied, held)
 
-    def open(self, id: str) -> StagedCopy:
-        """The copy of that id.
+    def open(self, id: str, *, wait: float = LOCK_WAIT_SECONDS) -> StagedCopy:
+        """The copy of that id; `wait` is for how many seconds another process may still be using it.
 
         Raises:
             UsageError: There is none.
@@ -195,7 +195,7 @@ class Copies:
         place = self._root / checked_id(id, what="id")
         if not place.is_dir():
             raise UsageError(f"There are no changes of {id!r}.", hint="See what there is with: perstack changes")
-        held = _hold(place, id)
+        held = _hold(place, id, wait=wait)
         try:
             table = json.loads((place / "copy.json").read_text(encoding="ascii"))
             copied = {path: Both(Mark(*host), Mark(*copy)) for path, (host, copy) in table["copied"].items()}
@@ -225,7 +225,7 @@ class Copies:
         """Copies in the place of a workspace in ``rw`` whose run was killed before it brought back what is in them."""
         for name in self.ids():
             with suppress(StagingError, UsageError):
-                copy = self.open(name)
+                copy = self.open(name, wait=0)
                 try:
                     if copy.about.purpose == "rw":
                         yield copy
@@ -238,7 +238,7 @@ class Copies:
             for name in os.listdir(self._root):
                 if name.startswith(_UNFINISHED):
                     with suppress(StagingError):
-                        held = _hold(self._root / name, name)
+                        held = _hold(self._root / name, name, wait=0)
                         shutil.rmtree(self._root / name, ignore_errors=True)
                         os.close(held)
 
@@ -252,13 +252,13 @@ def sandbox_owner(workspace: Path) -> Owner:
     return Owner(uid or NEVER_ROOT, gid or NEVER_ROOT)
 
 
-def _hold(place: Path, name: str) -> int:
+def _hold(place: Path, name: str, *, wait: float = LOCK_WAIT_SECONDS) -> int:
     """A descriptor whose lock says that the copy is used."""
     try:
         descriptor = open_private(place / "lock", os.O_RDWR | os.O_CREAT)
     except OSError as error:
         raise StagingError(f"The changes of {name!r} cannot be opened: {error.strerror}.") from None
-    if not lock(descriptor):
+    if not lock(descriptor, wait=wait):
         os.close(descriptor)
         raise StagingError(
             f"The changes of {name!r} are used by another process.", hint="Wait until its run has ended."
