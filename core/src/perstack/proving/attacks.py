@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from perstack.proving.findings import Finding
 
@@ -46,6 +46,11 @@ class Case:
         return self.host.marked(self.number)
 
 
+VERDICTS: Mapping[bool | None, Literal["proved", "failed", "unknown"]] = {
+    True: "proved",
+    False: "failed",
+    None: "unknown",
+}
 Judgement = Iterator[tuple["Control", bool | None, str]]
 """Control, whether it holds (None: cannot be told), and the evidence."""
 
@@ -82,9 +87,8 @@ class Attack:
             judged = tuple(self.judge(case, report))
         except (KeyError, TypeError, ValueError) as error:
             return self.cannot_tell(f"its report makes no sense: {type(error).__name__} {error}")
-        verdicts: dict[bool | None, str] = {True: "proved", False: "failed", None: "unknown"}
         return tuple(
-            Finding(control=control, attack=self.name, verdict=verdicts[holds], evidence=evidence)  # type: ignore[arg-type]
+            Finding(control=control, attack=self.name, verdict=VERDICTS[holds], evidence=evidence)
             for control, holds, evidence in judged
         )
 

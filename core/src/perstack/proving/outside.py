@@ -73,7 +73,13 @@ class Host:
         """Files with that skill's mark that somebody made in the baits."""
         mark = self.marked(skill)
         found = [path for bait in self.baits for path in bait.glob("made-*") if path.is_file()]
-        return tuple(sorted(str(path) for path in found if path.read_text(encoding="latin-1")[:4096] == mark))
+        return tuple(sorted(str(path) for path in found if _begins_with(path, mark)))
+
+
+def _begins_with(path: Path, mark: str) -> bool:
+    with suppress(OSError), path.open("rb") as file:
+        return file.read(MOST_BYTES) == mark.encode()
+    return False
 
 
 @asynccontextmanager

@@ -143,7 +143,6 @@ async def _expert(cases: Sequence[Case], probes: Sequence[SkillPolicy], lease: L
     """The proofs of one Expert's skills, in the order of `cases`."""
     env = {case.policy.skill: case.values for case in cases}
     proofs: dict[str, SkillProof] = {case.policy.skill: _without_sandbox(case.policy) for case in cases}
-
     limiter = anyio.CapacityLimiter(AT_ONCE)
 
     async def attack(case: Case, skill: ConnectedSkill) -> None:
