@@ -150,3 +150,6 @@ def test_the_docker_runtime_installed_alone_runs_an_expert_in_a_sandbox(wheels, 
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "workspace" / "note.txt").read_text() == canary
     assert "perstack\\\\n" in done.stdout, "the user inside"
+    proof = call(python.with_name("perstack"), "prove", "--workspace", "workspace", cwd=tmp_path, env=env)
+    assert proof.returncode == 0, proof.stdout + proof.stderr
+    assert "network            proved" in proof.stdout
