@@ -16,8 +16,8 @@ from perstack.hookspecs import hookimpl
 from perstack.specs import RuntimeSpec
 from perstack_containers.api import ApiEngine
 from perstack_containers.labels import SKILL
+from perstack_containers.offer import CLAIMS
 from perstack_runtime_docker.host import docker_host
-from perstack_runtime_docker.plugin import CLAIMS
 
 GIB = 1024**3
 
