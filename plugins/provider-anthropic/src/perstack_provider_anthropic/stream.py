@@ -88,6 +88,7 @@ class _Event(msgspec.Struct, frozen=True):
 
 _DECODER = msgspec.json.Decoder(_Event)
 _BLOCK = msgspec.json.Decoder(_Block)
+_OWN: msgspec.json.Decoder[JsonObject] = msgspec.json.Decoder(dict)
 
 
 @dataclass(slots=True)
@@ -152,7 +153,7 @@ class MessagesAnswer:
 
     def _begin(self, index: int | None, raw: msgspec.Raw) -> Iterator[StreamPart]:
         block = decoded(_BLOCK, raw, provider=self._provider)
-        own = msgspec.json.decode(raw) if block.type not in OURS else None
+        own = decoded(_OWN, raw, provider=self._provider) if block.type not in OURS else None
         self._open[index] = _Open(block=block, own=own, signature=block.signature or "")
         if block.text:
             yield TextDelta(text=block.text)

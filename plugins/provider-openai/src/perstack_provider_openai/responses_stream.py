@@ -67,6 +67,7 @@ class _Told(msgspec.Struct, frozen=True):
 
 _DECODER = msgspec.json.Decoder(_Told)
 _ITEM = msgspec.json.Decoder(_Item)
+_OWN: msgspec.json.Decoder[JsonObject] = msgspec.json.Decoder(dict)
 
 
 class ResponsesAnswer:
@@ -133,8 +134,7 @@ class ResponsesAnswer:
         elif item.type == "function_call":
             yield self._calls.make(id=item.call_id, name=item.name or "", raw=item.arguments or "")
         elif item.type != "message":  # what a tool at the vendor did; without it the reasoning before it is refused
-            own: JsonObject = msgspec.json.decode(raw)
-            yield VendorPart(vendor=VENDOR, block=own)
+            yield VendorPart(vendor=VENDOR, block=decoded(_OWN, raw, provider=self._provider))
 
     def _reason(self, word: str) -> FinishReason:
         if self._ended == "response.incomplete":
