@@ -120,6 +120,29 @@ def test_AC2_an_archive_that_is_not_what_the_registry_says_is_not_unpacked(made)
     assert made.install().exit_code == 0, "the control"
 
 
+def test_AC2_a_lock_that_holds_another_package_than_the_command_names_is_refused(made) -> None:
+    made.registry.add_npm(shout("evil", name="evil"))
+    made.registry.add_npm(shout("old", version="0.9.0"))
+    made.registry.add_npm(shout("first"))
+    made.serve()
+    assert made.install().exit_code == 0
+    honest = made.lock.read_text()
+    for was, now, why in (
+        ('name = "shout"', 'name = "evil"', "package shout"),
+        ("node_modules/shout/index.js", "node_modules/other/index.js", "program node_modules/other/index.js"),
+    ):
+        made.lock.write_text(honest.replace(was, now))
+        for result in (made.run(), made.install()):
+            assert result.exit_code == ExitCode.CHANGED, was
+            assert why in result.stderr
+    made.lock.write_text(honest.replace('"npx", "-y", "shout"', '"npx", "-y", "shout@0.9.0"'))
+    made.write(skill("shout", "npx", "shout@0.9.0", "--loud"))
+    assert "package shout 0.9.0 is not among what is locked" in made.run().stderr
+    made.lock.write_text(honest)
+    made.write(skill("shout", "npx", "shout", "--loud"))
+    assert made.run().exit_code == 0, "the control"
+
+
 @pytest.mark.parametrize(
     ("argument", "why"),
     [

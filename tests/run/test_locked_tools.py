@@ -147,6 +147,9 @@ def test_a_delegate_that_is_not_what_is_locked_stops_the_whole_job(tmp_path: Pat
     code, said, _, asked = go(project, Call("child", {"query": "go"}))
     assert (code, asked) == (ExitCode.CHANGED, 1)
     assert "+ Say it to me." in said
+    project.write(parent.replace('delegates = ["child"]\n', ""))
+    assert install(project)[0] == 0
+    assert b"child" not in (project.directory / "perstack.lock").read_bytes(), "it is not there any more"
 
 
 def test_explain_and_the_review_show_what_is_locked(tmp_path: Path) -> None:

@@ -73,10 +73,10 @@ def note(version: str) -> tuple[str, bytes]:
     return "note-1.0-py3-none-any.whl", package_registry.wheel("note", "1.0", files, scripts="note = note:main")
 
 
-def shout(version: str, **manifest: object) -> bytes:
-    """The archive of a small Node server."""
-    files = {"index.js": NODE_SERVER.replace("VERSION", version)}
-    return package_registry.npm_archive("shout", "1.0.0", files, bin="index.js", **manifest)
+def shout(says: str, *, name: str = "shout", version: str = "1.0.0", **manifest: object) -> bytes:
+    """The archive of a small Node server, whose tool tells `says`."""
+    files = {"index.js": NODE_SERVER.replace("VERSION", says)}
+    return package_registry.npm_archive(name, version, files, bin="index.js", **manifest)
 
 
 @dataclass

@@ -51,8 +51,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the lock, and show what is new or different in it."""
+    from perstack_proxy.processes import set_not_dumpable
+
     from perstack.paths import working_directory
 
+    set_not_dumpable()  # before a single token is read
     if args.list:
         return _list(as_json=args.json)
     loaded, registry = open_with(args)
@@ -122,7 +125,8 @@ def install(
     from perstack.specs import RuntimeContext
 
     spec = registry.runtime(chosen_runtime(loaded, registry).name)
-    held = project_lock(loaded, os.environ)
+    before = project_lock(loaded, os.environ)
+    held = before.only(loaded.project.experts.keys() | loaded.broken.keys())
     decisions = [decide(loaded, key, registry=registry, runtime_spec=spec, workspace=workspace) for key in experts]
     known = {policy.skill for decision in decisions for policy in decision.skills}
     if unknown := sorted({*(update or ()), *trusted} - known):
@@ -162,7 +166,7 @@ def install(
         )
 
     lock, lines = anyio.run(installed)
-    if lock != held.lock:
+    if lock != before.lock:
         write_lock(_lock_path(loaded), lock)
     return lines
 

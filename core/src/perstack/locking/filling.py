@@ -6,6 +6,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,7 +50,7 @@ async def fill_npm(
         progress(f"{package.name} {package.version}")
 
     wanted = [package for package in packages.npm if needed(package, machine)]
-    await _all([lambda package=package: add(package) for package in wanted])  # type: ignore[misc]
+    await _all([partial(add, package) for package in wanted])
 
 
 async def fill_pypi(
@@ -76,7 +77,7 @@ async def fill_pypi(
         await to_thread.run_sync(unpack_wheel, package.name, body, root)
         progress(f"{package.name} {package.version}")
 
-    await _all([lambda package=package: add(package) for package in packages.pypi])  # type: ignore[misc]
+    await _all([partial(add, package) for package in packages.pypi])
 
 
 def wheel_for(package: PypiPackage, machine: str) -> tuple[str, str]:

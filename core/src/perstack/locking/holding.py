@@ -6,20 +6,23 @@ import json
 import platform
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 from anyio import to_thread
 
 from perstack.errors import LockMismatch, PolicyError
+from perstack.locking import npm, pypi
 from perstack.locking.changes import locked_tools, safe_lines, tool_changes
 from perstack.locking.lockfile import FILE_NAME, lock_path, read_lock
 from perstack.locking.store import FOLDER, Store, set_key
 from perstack.paths import cache_dir
 from perstack.policy.base_skill import BUNDLED
 from perstack.policy.packages import launch, program
+from perstack.policy.packages import packages as packages_of
 from perstack.protocols import SkillTool
 from perstack.skill_policy import Mount, Origin
 
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 
 LAUNCHERS = frozenset({"npx", "uvx"})
 """Whose packages can be locked."""
+MODULES = "node_modules/"
 ORIGIN = Origin(source=FILE_NAME)
 ELF = b"\x7fELF"
 """How a program for Linux begins; whatever else a package starts is for its interpreter."""
@@ -99,10 +103,19 @@ class Held:
         if self.lock is None or not locked.packages:
             return policy
         packages = self.lock.packages[locked.packages]
+        if lines := other_packages(policy, packages, locked.program):
+            raise LockMismatch(_named(policy), lines, hint=accept_hint(policy))
         found = self.store.find(set_key(packages, self.machine))
         if found is None:
             raise NotInstalled(policy)
         return with_packages(policy, packages, found, locked.program, spec)
+
+    def only(self, experts: Collection[str]) -> Held:
+        """The same without what is locked of Experts that are not there any more."""
+        if self.lock is None:
+            return self
+        kept = {key: expert for key, expert in self.lock.experts.items() if key in experts}
+        return replace(self, lock=msgspec.structs.replace(self.lock, experts=kept))
 
     def of(self, policy: SkillPolicy) -> LockedSkill | None:
         """What the skill is held to, or None."""
@@ -200,6 +213,37 @@ def command_changes(policy: SkillPolicy, locked: LockedSkill) -> tuple[str, ...]
     return safe_lines(
         line for name, was, now in pairs if was != now for line in (f"{name}:", f"  - {was}", f"  + {now}")
     )
+
+
+def other_packages(policy: SkillPolicy, packages: PackageSet, file: str) -> tuple[str, ...]:
+    """What of the command line the packages do not hold: a lock from elsewhere may name one thing and hold another."""
+    held = {one.path.removeprefix(MODULES): (one.name, one.version) for one in packages.npm}
+    held |= {pypi.normal(one.name): (pypi.normal(one.name), one.version) for one in packages.pypi}
+    named = {}
+    for package in packages_of(policy.argv) or ():
+        name = npm.name_of(package.spec) if packages.npm else pypi.normal(pypi.bare_name(package.spec))
+        named[name] = package.version
+    wrong = [
+        f"package {name} {version or ''} is not among what is locked"
+        for name, version in named.items()
+        if held.get(name, ("", ""))[0] != name or not _fits(version, held[name][1], exact=bool(packages.pypi))
+    ]
+    places = tuple(f"{MODULES}{name}/" for name in named) if packages.npm else ("bin/",)
+    if not file.startswith(places):
+        wrong.append(f"program {file} is of no package that the command names")
+    return safe_lines(wrong)
+
+
+def _fits(asked: str | None, locked: str, *, exact: bool) -> bool:
+    """Whether a version is the one that was asked for. Without `exact`, what has less than three parts is a range."""
+    from packaging.version import InvalidVersion, Version
+
+    if asked is None or (not exact and asked.count(".") < 2):
+        return True
+    try:
+        return asked.removeprefix("v") == locked or Version(asked) == Version(locked)
+    except InvalidVersion:
+        return False
 
 
 def with_packages(

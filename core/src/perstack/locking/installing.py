@@ -23,6 +23,7 @@ from perstack.locking.holding import (
     command_of,
     fetches,
     is_lockable,
+    other_packages,
     with_packages,
 )
 from perstack.locking.lockfile import Lock, LockedExpert, LockedSkill
@@ -108,6 +109,8 @@ class Installer:
                 found, file = await source.resolve()
                 said += package_changes(sets[name], found) if name in sets else ()
                 sets[name] = found
+            if lines := other_packages(policy, sets[name], file):
+                raise LockMismatch(f"Skill {policy.skill!r} of {policy.expert!r}", lines, hint=accept_hint(policy))
             key = set_key(sets[name], sources.machine)
             directory = sources.store.find(key)
             if directory is None or sources.store.changes(key):
@@ -132,7 +135,7 @@ class Installer:
         was = self.held.of(policy)
         name = f"skill {policy.skill!r} of {policy.expert!r}"
         if was is None:
-            return (f"{name} is new: {len(now.tools)} tools",)
+            return (f"{name} is new; tools: {len(now.tools)}",)
         if changed := command_changes(policy, was):
             return (f"{name}:", *(f"  {line}" for line in changed))
         lines = tool_changes(was.tools, now.tools)
