@@ -32,13 +32,15 @@ def outside(tmp_path, name) -> Iterator[EgressBox]:
 
 
 def egress_containers(real, pid: int) -> list[str]:
-    found = containers(real.socket, {RUN: "", SERVICE: ""})
-    return [name for name, labels in found if labels.get(SUPERVISOR, "").split("/")[2:3] == [str(pid)]]
+    return [name for name, labels in containers(real.socket, {RUN: "", SERVICE: ""}) if is_of(pid, labels)]
 
 
 def volumes_of(real, pid: int) -> list[str]:
-    found = volumes(real.socket, {RUN: ""})
-    return [name for name, labels in found if labels.get(SUPERVISOR, "").split("/")[2:3] == [str(pid)]]
+    return [name for name, labels in volumes(real.socket, {RUN: ""}) if is_of(pid, labels)]
+
+
+def is_of(pid: int, labels: dict[str, str]) -> bool:
+    return labels.get(SUPERVISOR, "").split("/")[2:3] == [str(pid)]
 
 
 def test_N2_C1_a_listed_host_is_reached_and_every_decision_is_in_the_journal(outside) -> None:

@@ -226,13 +226,16 @@ class Egress:
             socket=lambda one: f"{SOCKETS}/{places.index(identity(one))}/gate.sock",
             parent=settings.parent_proxy or None,
         )
-        gate, evidence = Gate.start(self._engine, spec, policy)
-        found = enforced(spec, evidence) - NETWORK_CONTROLS
-        if HARDENING - found:
+        gate, evidence = Gate.start(self._engine, spec)
+        try:
+            found = enforced(spec, evidence) - NETWORK_CONTROLS
+            if HARDENING - found:
+                missing = ", ".join(sorted(HARDENING - found))
+                raise SandboxUnavailable(f"The egress container does not hold what every sandbox does: {missing}.")
+            gate.serve(policy)
+        except BaseException:
             gate.close()
-            raise SandboxUnavailable(
-                f"The egress container does not hold what every sandbox does: {', '.join(sorted(HARDENING - found))}."
-            )
+            raise
         self._holds = found | NETWORK_CONTROLS
         if settings.parent_proxy:  # it resolves the names, so nobody here knows where they lead
             self._holds -= {"private-addresses"}

@@ -50,8 +50,8 @@ class Gate:
         self._closing = False
 
     @classmethod
-    def start(cls, engine: ContainerEngine, spec: ContainerSpec, policy: bytes) -> tuple[Gate, Evidence]:
-        """A container in which the gate has been given `policy`, and what was read back of it; see `watch` and `wait`.
+    def start(cls, engine: ContainerEngine, spec: ContainerSpec) -> tuple[Gate, Evidence]:
+        """A container in which the gate waits for its policy, and what was read back of it.
 
         Raises:
             SandboxUnavailable: It could not be started; nothing of it is left.
@@ -66,27 +66,37 @@ class Gate:
                     engine.remove(container)
             raise _unavailable(str(error)) from error
         try:
-            return gate, gate._serve(policy)
+            return gate, gate._started()
         except BaseException:
             gate.close()
             raise
 
-    def _serve(self, policy: bytes) -> Evidence:
+    def _started(self) -> Evidence:
         self._connection.settimeout(START_SECONDS)
         try:
+            self._order({"argv": list(GATE), "env": dict(BASELINE_ENV), "cwd": "/"})  # nothing of it is a secret
             self._engine.start(self._container)
             facts = self._answer("facts")
-            self._order({"argv": list(GATE), "env": dict(BASELINE_ENV), "cwd": "/"})
             evidence = Evidence(
                 facts=facts if isinstance(facts, dict) else {}, state=self._engine.inspect(self._container)
             )
             if self._answer("started") is not True:
                 raise _unavailable("its image has no gate")
-            self._connection.sendall(policy)
         except (EngineFailure, OSError, ValueError) as error:
             raise _unavailable(f"{error} {self._lines.words}") from error
-        self._connection.settimeout(None)
         return evidence
+
+    def serve(self, policy: bytes) -> None:
+        """The gate has its policy, and with it the password of a parent proxy.
+
+        Raises:
+            SandboxUnavailable: It is gone.
+        """
+        try:
+            self._connection.sendall(policy)
+        except OSError as error:
+            raise _unavailable(f"{error} {self._lines.words}") from error
+        self._connection.settimeout(None)
 
     def _answer(self, key: str) -> object:
         line = next(self._lines, b"")
