@@ -10,7 +10,7 @@ import secrets
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -111,9 +111,11 @@ async def open_gate(plan: RunPlan, recorder: Recorder) -> AsyncIterator[Gates]:
                     await gate.stdin.aclose()
                     await ended.wait()
     finally:
-        with anyio.CancelScope(shield=True), suppress(ProcessLookupError):
-            gate.process.kill()
+        with anyio.CancelScope(shield=True):
+            with suppress(ProcessLookupError):
+                gate.process.kill()
             await gate.process.aclose()
+        _remove(sockets.values())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,6 +126,13 @@ class _Running:
     stdin: ByteSendStream
     lines: BufferedByteReceiveStream
     stderr: ByteReceiveStream
+
+
+def _remove(paths: Iterable[str]) -> None:
+    """The gate removes its sockets itself, unless it was killed."""
+    for path in paths:
+        with suppress(FileNotFoundError):
+            os.unlink(path)
 
 
 def _parent(plan: RunPlan) -> str | None:
