@@ -13,6 +13,7 @@ import re
 import select
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -168,6 +169,7 @@ class RunTools(Tools):
         (project / "perstack.toml").write_text(PROJECT + toml_of(policy or {}))
         self._calls: queue.Queue[Turn] = queue.Queue()
         self._results: queue.Queue[Sequence[str]] = queue.Queue()
+        self._asked = threading.Event()
         self._model = ModelServer(self._answer)
         self._model.__enter__()
         values = {"OPENAI_API_KEY": "key-of-no-value-at-all", "OPENAI_BASE_URL": self._model.openai_url}
@@ -180,8 +182,13 @@ class RunTools(Tools):
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
         )
+        # What a test puts into the workspace, which is the project as well, must not be read as its configuration.
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while not self._asked.wait(0.05) and self.process.poll() is None and time.monotonic() < deadline:
+            pass
 
     def _answer(self, request):
+        self._asked.set()
         if request.index:
             self._results.put(request.tool_results)
         return self._calls.get()
