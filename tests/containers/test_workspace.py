@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 from engines import Box, answers, python
+from perstack_containers.image import Recipe
 
 pytestmark = pytest.mark.engine
 
-OWNER = 4321
+OWNER, IMPOSTOR = 4321, 4322
 
 
 def canary() -> str:
@@ -198,19 +199,18 @@ result = 1
 
 
 def test_AC4_an_image_that_only_has_our_name_is_refused(hostile, real) -> None:
-    hostile.ask("result = 1")
+    """The image is one that no other test uses: its user is nobody else's."""
+    owned(hostile, IMPOSTOR)
+    assert hostile.ask("result = 1") == [1], "the control: the real one is started"
     env = {**os.environ, **real.env}
-    keep = f"{real.image}-kept"
-    subprocess.run([real.name, "tag", real.image, keep], check=True, env=env, capture_output=True)
+    tag = Recipe(uid=IMPOSTOR, gid=IMPOSTOR).tag
+    subprocess.run([real.name, "tag", "debian:bookworm-slim", tag], check=True, env=env, capture_output=True)
     try:
-        subprocess.run([real.name, "tag", "debian:bookworm-slim", real.image], check=True, env=env, capture_output=True)
         refused = hostile.run(python("result = 1"))
         assert refused.exit_code == 5
         assert "was not built by perstack" in refused.stderr
     finally:
-        subprocess.run([real.name, "tag", keep, real.image], check=True, env=env, capture_output=True)
-        subprocess.run([real.name, "rmi", keep], check=True, env=env, capture_output=True)
-    assert hostile.ask("result = 1") == [1], "the control: the real one is started"
+        subprocess.run([real.name, "rmi", tag], check=True, env=env, capture_output=True)
 
 
 SETUID = """

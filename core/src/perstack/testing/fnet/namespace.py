@@ -8,12 +8,14 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Self, TypeVar
 
 T = TypeVar("T")
 
+ROUTE_SECONDS = 10.0
 _CLONE_NEWNET = 0x40000000
 # Its own mount namespace too, so that its resolv.conf is nobody else's. It ends when its stdin does.
 _HOLD = 'ip link set lo up && mount --bind "$1" /etc/resolv.conf && echo ready && read -r _'
@@ -74,8 +76,16 @@ class Namespace:
         """The address is this namespace's own, on its loopback interface."""
         if ":" in address:
             self.run("ip", "addr", "add", f"{address}/128", "dev", "lo", "nodad")
+            self._await_route(address)
         else:
             self.run("ip", "addr", "add", f"{address}/32", "dev", "lo")
+
+    def _await_route(self, address: str) -> None:
+        """The kernel makes the route to an address of version 6 a moment after the address."""
+        deadline = time.monotonic() + ROUTE_SECONDS
+        while f"local {address} " not in self.run("ip", "-6", "route", "show", "table", "local"):
+            if time.monotonic() > deadline:
+                raise NoNamespace(f"there is no route to {address} in the namespace")
 
     def assert_no_way_out(self) -> None:
         """There is no interface but loopback, and no default route.
