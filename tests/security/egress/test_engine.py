@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -250,36 +252,55 @@ def test_N3_a_networks_own_proxy_leads_to_the_model_alone_with_and_without_the_g
     assert "long-password" not in result.stdout + result.stderr
 
 
-def test_AH1_the_gate_ends_with_a_run_that_is_killed_and_leaves_nothing(world, project, eventually):
+@pytest.fixture
+def waiting(world, project) -> Iterator[subprocess.Popen[str]]:
+    """A run behind its gate, whose model has a connection and does not answer."""
     settings = project.directory.parent / "config" / "perstack" / "config.toml"
     settings.parent.mkdir(parents=True)
     settings.write_text('[policy]\nengineEgress = "proxy"\n')
-
-    def sockets() -> set[Path]:
-        return set(Path(tempfile.gettempdir()).glob("perstack-*.sock"))
-
-    before = sockets()
-    world.name(MODEL, ["93.184.216.41"])  # where nobody answers
-    world.namespace.run("ip", "addr", "replace", "93.184.216.41/32", "dev", "lo")
-    held = world.namespace.inside(lambda: socket.create_server(("93.184.216.41", 443)))
-    try:
+    silent = "93.184.216.41"
+    world.namespace.run("ip", "addr", "replace", f"{silent}/32", "dev", "lo")
+    world.name(MODEL, [silent])
+    with closing(world.namespace.inside(lambda: socket.create_server((silent, 443)))) as listening:
         process = subprocess.Popen(
-            command(world, project),
+            command(world, project, "--max-retries", "1"),
             cwd=project.directory,
             env=environment(world, project, {}),
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            text=True,
         )
-        assert eventually(lambda: bool(sockets() - before), 30)
-        (mine,) = children(process.pid, b"perstack_proxy")
-        process.send_signal(signal.SIGKILL)
-        process.wait(10)
-        assert eventually(lambda: not Path(f"/proc/{mine}").exists() or zombie(mine), 10)
-        assert eventually(lambda: sockets() <= before, 10)
-    finally:
-        held.close()
-        world.name(MODEL, [MODEL_ADDRESS])
+        listening.settimeout(30)
+        connection, _ = listening.accept()
+        with connection, process:
+            world.name(MODEL, [MODEL_ADDRESS])
+            yield process
+            process.kill()
+
+
+def sockets() -> set[Path]:
+    return set(Path(tempfile.gettempdir()).glob("perstack-*.sock"))
+
+
+def test_AH1_the_gate_ends_with_a_run_that_is_killed_and_leaves_nothing(waiting, eventually):
+    (gate,) = children(waiting.pid, b"perstack_proxy")
+    mine = {path for path in sockets() if str(path) in Path(f"/proc/{gate}/net/unix").read_text()}
+    assert mine, "the control: there are sockets"
+    waiting.send_signal(signal.SIGKILL)
+    waiting.wait(10)
+    assert eventually(lambda: not Path(f"/proc/{gate}").exists() or zombie(gate), 10)
+    assert eventually(lambda: not mine & sockets(), 10)
+
+
+def test_AO7_a_gate_that_is_killed_takes_the_way_with_it_and_is_not_gone_around(world, waiting):
+    (gate,) = children(waiting.pid, b"perstack_proxy")
+    os.kill(gate, signal.SIGKILL)
+    stdout, _ = waiting.communicate(timeout=60)
+    assert waiting.returncode == 2
+    assert "nothing is connected to any more" in stdout
+    assert '"type":"retry"' in stdout, "it was tried again"
+    assert world.arrivals == []
 
 
 def children(pid: int, word: bytes) -> list[int]:

@@ -82,22 +82,20 @@ async def open_gate(plan: RunPlan, recorder: Recorder) -> AsyncIterator[Gates]:
         parent=_parent(plan),
         budgets=BUDGETS,
     )
-    trail = AuditTrail(
-        policies,
-        job_id=recorder.job_id,
-        run_id=recorder.job_id,
-        notify=recorder.notify,
-        problem=lambda text: recorder.notify(
-            SkillNotice(**recorder.stamp(recorder.job_id), skill_name="", message=text)
-        ),
-    )
+
+    def tell(text: str) -> None:
+        recorder.notify(SkillNotice(**recorder.stamp(recorder.job_id), skill_name="engine", message=text))
+
+    trail = AuditTrail(policies, job_id=recorder.job_id, run_id=recorder.job_id, notify=recorder.notify, problem=tell)
     gate = await _started(line)
-    ended = anyio.Event()
+    ended, closing = anyio.Event(), anyio.Event()
 
     async def follow() -> None:
         with suppress(anyio.EndOfStream, anyio.IncompleteRead, anyio.ClosedResourceError):
             while True:
                 trail.take(await gate.lines.receive_until(b"\n", LINE_BYTES))
+        if not closing.is_set():
+            tell("the gate for perstack's own connections ended; nothing is connected to any more")
         ended.set()
 
     try:
@@ -107,6 +105,7 @@ async def open_gate(plan: RunPlan, recorder: Recorder) -> AsyncIterator[Gates]:
             try:
                 yield Gates(model=sockets[identity(model)], skills=sockets)
             finally:
+                closing.set()
                 with anyio.move_on_after(END_SECONDS, shield=True):
                     await gate.stdin.aclose()
                     await ended.wait()
