@@ -223,7 +223,7 @@ def addresses() -> tuple[str, ...]:
     with suppress(OSError):
         lines = Path("/proc/net/fib_trie").read_text(encoding="ascii").splitlines()
         for before, line in pairwise(lines):
-            if "host LOCAL" in line:
+            if "/32 host LOCAL" in line:
                 found.append(before.split()[-1])
     with suppress(OSError):
         for line in Path("/proc/net/if_inet6").read_text(encoding="ascii").splitlines():
