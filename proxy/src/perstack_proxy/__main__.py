@@ -74,8 +74,11 @@ def _gate(options: argparse.Namespace) -> int:
         if options.squid:
             squid = SquidProcess(options.squid, options.folder, policy, audit=audit)
             undo.callback(squid.stop)
-            squid.start()
         gate = Gate(policy.listeners, audit=audit, dialer=squid.dialer if squid else lambda _: direct)
+        undo.callback(gate.close)
+        if squid:
+            audit.line("listening")  # clients may come, and wait until Squid answers
+            squid.start()
         audit.line("ready", skills=[listener.rules.name for listener in policy.listeners])
         serving = gate
 

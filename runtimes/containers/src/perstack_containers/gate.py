@@ -121,7 +121,7 @@ class Gate:
             try:
                 for line in self._lines:
                     take(line)
-                    self._serves = True  # its first line says so; without Squid there is none
+                    self._serves = True  # its first line says that every socket listens
                     self._decided.set()
                 if not self._closing:
                     ended(self._lines.words)
@@ -134,7 +134,7 @@ class Gate:
         self._reader.start()
 
     def wait(self) -> None:
-        """The gate serves, and Squid behind it.
+        """The gate takes connections; they wait for Squid, whose failure ends the gate.
 
         Raises:
             SandboxUnavailable: It does not.
