@@ -6,7 +6,7 @@ import re
 
 import pytest
 import tomli
-from perstack.config import models
+from perstack.config import models, skills
 from perstack.config.environment import VARIABLES
 from perstack.config.layers import OPERATOR_KEYS
 from perstack.policy.review import CODES
@@ -44,7 +44,7 @@ def test_every_code_of_a_review_is_listed_with_whether_it_has_to_be_accepted() -
 
 
 @pytest.mark.parametrize(
-    "table", [models.Project, models.ExpertConfig, models.StdioSkill, models.SseSkill, models.InteractiveSkill]
+    "table", [models.Project, models.ExpertConfig, skills.StdioSkill, skills.SseSkill, skills.InteractiveSkill]
 )
 def test_every_key_is_named(table) -> None:
     missing = [name for name in table.model_json_schema()["properties"] if f"`{name}`" not in PAGE]

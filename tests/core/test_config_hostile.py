@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from perstack.config import models
+from perstack.config import models, skills
 from projects import WHOLE
 from pydantic import ValidationError
 
@@ -65,7 +65,7 @@ PATHS = [path for path in strings(WHOLE) if path[-1] not in {"type", "decision"}
 def test_the_configuration_that_is_varied_is_sound_and_has_every_string_field() -> None:
     models.Project.model_validate(WHOLE)
     known = {name for path in PATHS for name in path if isinstance(name, str)}
-    tables = (models.Project, models.ExpertConfig, models.StdioSkill, models.SseSkill, models.RequiredEnv)
+    tables = (models.Project, models.ExpertConfig, skills.StdioSkill, skills.SseSkill, skills.RequiredEnv)
     fields = {info.alias or name for table in tables for name, info in table.model_fields.items()}
     numbers = {"reasoningBudget", "maxSteps", "maxTokens", "maxCost", "maxDuration", "maxRetries", "timeout"}
     others = {

@@ -8,7 +8,7 @@ import sys
 
 import projects
 import pytest
-from perstack.config.models import BASE_SKILL, BoundsTable
+from perstack.config.skills import BASE_SKILL, BoundsTable
 from perstack.errors import ConfigError
 
 BASE = """

@@ -7,7 +7,8 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from perstack.config.models import ExpertConfig, StdioSkill
+from perstack.config.models import ExpertConfig
+from perstack.config.skills import StdioSkill
 from perstack.engine.state import RunState, tool_message
 from perstack.errors import ConfigError, ToolError
 from perstack.events import ExpertRef

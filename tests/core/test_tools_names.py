@@ -8,7 +8,8 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from perstack.config.models import ExpertConfig, InteractiveSkill, StdioSkill
+from perstack.config.models import ExpertConfig
+from perstack.config.skills import InteractiveSkill, StdioSkill
 from perstack.errors import ConfigError
 from perstack.protocols import SkillTool
 from perstack.tools.catalogue import Toolbox, toolbox

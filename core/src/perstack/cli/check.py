@@ -123,7 +123,7 @@ def _known(
 
     Checking starts none of them.
     """
-    from perstack.config.models import BASE_SKILL
+    from perstack.config.skills import BASE_SKILL
     from perstack.journal.files import default_state_dir
     from perstack.locking.holding import project_lock
     from perstack.policy.decide import verdicts

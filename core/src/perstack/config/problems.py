@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from perstack.config import models
+from perstack.config import models, skills
 from perstack.config.keylines import Path, dotted
 from perstack.config.layers import Origins
 from perstack.errors import Problem
@@ -30,7 +30,7 @@ _NAMES = {str: "a string", bool: "a boolean", int: "a number", float: "a number"
 _SHOWN_CHARACTERS = 60
 
 _SKILLS: Mapping[str, type[BaseModel]] = {
-    skill.kind: skill for skill in (models.StdioSkill, models.HttpSkill, models.SseSkill, models.InteractiveSkill)
+    skill.kind: skill for skill in (skills.StdioSkill, skills.HttpSkill, skills.SseSkill, skills.InteractiveSkill)
 }
 _SKILL_DEPTH = 4  # experts, its key, skills, its name; the next part of pydantic's location is the type
 
@@ -121,7 +121,7 @@ def _where_it_belongs(loc: Sequence[str | int]) -> str:
     for table, place in (
         (models.Project, "at the top of the file, above every table"),
         (models.ExpertConfig, "in the Expert's own table"),
-        (models.StdioSkill, "in a skill's table"),
+        (skills.StdioSkill, "in a skill's table"),
     ):
         if key in _keys(table):
             return f"It belongs {place}."
@@ -135,15 +135,15 @@ def _table_at(loc: Sequence[str | int]) -> type[BaseModel]:
         case ("policy",):
             return models.PolicyTable
         case (*_, "limits"):
-            return models.LimitsTable
+            return skills.LimitsTable
         case ("experts", _):
             return models.ExpertConfig
         case ("experts", _, "skills", _, str(kind)) if kind in _SKILLS:
             return _SKILLS[kind]
         case (*_, "requiredEnv", int()):
-            return models.RequiredEnv
+            return skills.RequiredEnv
         case (*_, "tools", _):
-            return models.InteractiveTool
+            return skills.InteractiveTool
         case _:
             return models.Project
 

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 
-from perstack.config.models import BASE_SKILL, SkillConfig, StdioSkill
+from perstack.config.skills import BASE_SKILL, SkillConfig, StdioSkill
 
 BUNDLED = (sys.executable, "-E", "-P", "-m", "perstack_skill_base")
 """No variable and nothing in the working directory, which is the workspace, decides what Python imports."""

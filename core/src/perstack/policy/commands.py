@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from perstack.config.models import StdioSkill
+from perstack.config.skills import StdioSkill
 
 
 def argv(skill: StdioSkill) -> tuple[str, ...]:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from perstack.config import grammar, headers
 from perstack.config.environment import HostEnv
 from perstack.config.loading import Loaded
-from perstack.config.models import BASE_SKILL, ExpertConfig, McpSkill, RemoteSkill, SkillConfig, StdioSkill
+from perstack.config.models import ExpertConfig
 from perstack.config.problems import suggestion
+from perstack.config.skills import BASE_SKILL, McpSkill, RemoteSkill, SkillConfig, StdioSkill
 from perstack.errors import ConfigError, ControlsMissing, PolicyError, Problem
 from perstack.policy import base_skill, commands, env, files
 from perstack.policy.egress import EgressVerdict, decide_egress

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from perstack.config import grammar
-from perstack.config.models import LimitsTable, PolicyTable
+from perstack.config.models import PolicyTable
+from perstack.config.skills import LimitsTable
 from perstack.errors import Problem
 from perstack.skill_policy import BUILT_IN, CONTROLS, Control, Limits, MountMode, Origin
 

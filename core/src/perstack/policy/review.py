@@ -17,7 +17,8 @@ from perstack_proxy import patterns
 
 from perstack.config import headers
 from perstack.config.loading import Loaded
-from perstack.config.models import BASE_SKILL, ExpertConfig, McpSkill, RemoteSkill, RequiredEnv, SkillConfig, StdioSkill
+from perstack.config.models import ExpertConfig
+from perstack.config.skills import BASE_SKILL, McpSkill, RemoteSkill, RequiredEnv, SkillConfig, StdioSkill
 from perstack.policy import base_skill, commands, env
 from perstack.policy.limits import LOCAL_RUNTIME
 from perstack.policy.packages import packages, program

@@ -22,7 +22,8 @@ from perstack.tools.outputs import SKILL as OUTPUTS_SKILL
 from perstack.tools.provenance import marked
 
 if TYPE_CHECKING:
-    from perstack.config.models import ExpertConfig, SkillConfig
+    from perstack.config.models import ExpertConfig
+    from perstack.config.skills import SkillConfig
     from perstack.messages import JsonObject
 
 ToolKind = Literal["mcp", "delegate", "interactive"]
