@@ -147,12 +147,13 @@ def _first(engine: str, env: Mapping[str, str], folder: Path, skills: int) -> tu
         arrived.append(time.perf_counter())
         return Turn(calls=[Call("healthCheck", {})]) if len(arrived) == 1 else Turn(text="done")
 
-    # Linux adds what a process's parent held to its peak, so perstack is started by a small one, which reads the peak.
-    watch = "import os, sys; pid = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ); "
+    # Linux adds what a process's parent held to its peak, so perstack is started by a small one, which reads the peak,
+    # and the clock when it starts it.
+    watch = "import os, sys, time; print(time.perf_counter(), flush=True); "
+    watch += "pid = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ); "
     watch += "_, status, usage = os.wait4(pid, 0); print(usage.ru_maxrss); sys.exit(os.waitstatus_to_exitcode(status))"
     with ModelServer(answer) as server:
         words = ["run", "box", "go", "--runtime", engine, "--state-dir", str(folder / "state")]
-        started = time.perf_counter()
         done = subprocess.run(
             [sys.executable, "-I", "-S", "-c", watch, str(PERSTACK), *words, "--workspace", str(folder / "workspace")],
             cwd=folder, env={**os.environ, **env, "OPENAI_API_KEY": "k" * 12, "OPENAI_BASE_URL": server.openai_url},
@@ -160,7 +161,8 @@ def _first(engine: str, env: Mapping[str, str], folder: Path, skills: int) -> tu
         )  # fmt: skip
     if done.returncode or len(arrived) < 2:
         raise RuntimeError(f"the run failed: {done.stderr[-500:]}")
-    return arrived[1] - started, int(done.stdout.splitlines()[-1]) * 1024
+    started, *_, peak = done.stdout.splitlines()
+    return arrived[1] - float(started), int(peak) * 1024
 
 
 # --- calls -----------------------------------------------------------------------------------------------------------

@@ -35,6 +35,11 @@ PRICES = {"input": "input", "output": "output", "cachedInput": "cached_input", "
 """Keys of a file, and the attributes that they fill."""
 
 
+def known_model(models: Mapping[str, ModelInfo], name: str) -> ModelInfo | None:
+    """What is known of the model `name`, or of the model of which it is a dated version."""
+    return models.get(name) or models.get(DATE.sub("", name))
+
+
 class ModelTable(Mapping[str, ModelInfo]):
     """The models of the file at `path`, which is read once, when the first is asked for."""
 

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from perstack.engine.models import Model
 from perstack.errors import ConfigError, Problem, UsageError
-from perstack.model_http.models import known_model
-from perstack.model_table import overridden
+from perstack.model_table import known_model, overridden
 from perstack.specs import ModelInfo, ProviderSpec
 
 if TYPE_CHECKING:

@@ -15,7 +15,6 @@ import msgspec
 from anyio import to_thread
 
 from perstack.errors import LockMismatch, PolicyError
-from perstack.locking import npm, pypi
 from perstack.locking.changes import locked_tools, safe_lines, tool_changes
 from perstack.locking.lockfile import FILE_NAME, lock_path, read_lock
 from perstack.locking.store import FOLDER, Store, set_key
@@ -217,6 +216,8 @@ def command_changes(policy: SkillPolicy, locked: LockedSkill) -> tuple[str, ...]
 
 def other_packages(policy: SkillPolicy, packages: PackageSet, file: str) -> tuple[str, ...]:
     """What of the command line the packages do not hold: a lock from elsewhere may name one thing and hold another."""
+    from perstack.locking import npm, pypi  # what reads a registry's pages, which a run without packages does not need
+
     held = {one.path.removeprefix(MODULES): (one.name, one.version) for one in packages.npm}
     held |= {pypi.normal(one.name): (pypi.normal(one.name), one.version) for one in packages.pypi}
     named = {}

@@ -13,8 +13,9 @@ from perstack.model_http.encoding import Encodings
 from perstack.model_http.failures import cut_off, malformed, reported
 from perstack.model_http.framing import Answer, Event, Framing, decoded, finished
 from perstack.model_http.media import data_url, unsendable
-from perstack.model_http.models import budget_of, effort, effort_of, known_model
+from perstack.model_http.models import budget_of, effort, effort_of
 from perstack.model_http.settings import base_url, header_settings, secret, text_setting
+from perstack.model_table import known_model
 
 __all__ = [
     "MOST_CALLS",

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Literal, get_args
 
-from perstack.model_table import DATE
 from perstack.specs import Effort, ModelInfo
 
 EFFORTS: tuple[Effort, ...] = get_args(Effort)
 LOW_TOKENS = 2_048
 MEDIUM_TOKENS = 5_000
 """The largest budgets that count as low and as medium effort. The original's figures."""
-
-
-def known_model(models: Mapping[str, ModelInfo], name: str) -> ModelInfo | None:
-    """What is known of the model `name`, or of the model of which it is a dated version."""
-    return models.get(name) or models.get(DATE.sub("", name))
 
 
 def effort(tokens: int) -> Literal["low", "medium", "high"]:
