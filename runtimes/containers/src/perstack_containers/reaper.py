@@ -3,25 +3,32 @@
 Run as ``python3 -I -S reaper.py LIBRARY RUN`` in a session of its own, with a pipe from perstack as standard input. The
 first line is {"socket": …, "labels": …, "directories": […], "service": […]}: where the engine answers, what to remove,
 and a service of the engine's to keep running meanwhile. A second line, ``done``, says that nothing is left to do; the
-end of the pipe without it says that perstack is gone. Containers whose supervisor ended earlier are removed first.
+end of the pipe without it says that perstack is gone. Containers whose supervisor ended earlier are removed as well.
+
+It is there before the run's first container, so it starts with little: what it needs later is imported then.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
+import select
 import signal
-import subprocess
 import sys
 import time
 from contextlib import suppress
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import subprocess
 
 CLEAN_SECONDS = 9.0
 """Everything is gone 10 s after a kill."""
 QUIET_SECONDS = 2.0
 """A container that was being made when perstack was killed shows up by then."""
 POLL_SECONDS = 0.1
+HEAD_START_SECONDS = 1.0
+"""In which the run's own containers start; looking for what others left would only slow them down."""
 SERVICE_GRACE_SECONDS = 2.0
 
 
@@ -36,6 +43,7 @@ def main() -> int:
     plan = json.loads(line)
     service = start_service(plan["service"], plan["environment"], os.path.dirname(plan["socket"]))
     try:
+        select.select([sys.stdin], [], [], HEAD_START_SECONDS)  # or until perstack has something to say
         remove_left_over(plan["socket"])
         if sys.stdin.readline() != "done\n":
             clean(plan)
@@ -49,6 +57,8 @@ def start_service(command: list[str], environment: dict[str, str], directory: st
     """The engine's own service for this run, if it needs one; helpers of Podman leave notes where it was started."""
     if not command:
         return None
+    import subprocess
+
     quiet = subprocess.DEVNULL
     return subprocess.Popen(
         command, env=environment, cwd=directory, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True
@@ -57,6 +67,8 @@ def start_service(command: list[str], environment: dict[str, str], directory: st
 
 def end_service(service: subprocess.Popen[bytes]) -> None:
     """The service has ended."""
+    import subprocess
+
     service.terminate()
     try:
         service.wait(SERVICE_GRACE_SECONDS)
@@ -85,6 +97,8 @@ def remove_left_over(socket_path: str) -> None:
 
 def clean(plan: dict[str, object]) -> None:
     """The run's containers and directories are gone."""
+    import shutil
+
     from perstack_containers import http
 
     socket_path, labels, directories = plan["socket"], plan["labels"], plan["directories"]
