@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from socket import socket
+from threading import Lock
 from urllib.parse import quote
 
 from perstack.messages import JsonObject
@@ -13,12 +15,17 @@ from perstack_containers.http import EngineFailure, call, containers, hijack, re
 
 
 class ApiEngine:
-    """A `ContainerEngine` over HTTP; each call is a connection of its own, so threads share nothing."""
+    """A `ContainerEngine` over HTTP; each call is a connection of its own.
+
+    Containers in user namespaces are made one after another: Podman reads the numbers of users for each with a library
+    that is not made for threads, and sometimes finds none, or falls over, when it makes two at once.
+    """
 
     def __init__(self, name: str, socket_path: str, dialect: Dialect) -> None:
         self.name = name
         self.socket_path = socket_path
         self.dialect = dialect
+        self._making: AbstractContextManager[object] = Lock() if dialect.userns else nullcontext()
 
     def facts(self) -> EngineFacts:
         """What it says of itself."""
@@ -49,7 +56,8 @@ class ApiEngine:
 
     def create(self, body: JsonObject) -> str:
         """The id of a new container, not started."""
-        return str(_table(call(self.socket_path, "POST", "/containers/create", body=body))["Id"])
+        with self._making:
+            return str(_table(call(self.socket_path, "POST", "/containers/create", body=body))["Id"])
 
     def attach(self, container: str) -> socket:
         """Its three standard streams, before it is started."""
