@@ -179,6 +179,11 @@ class ToolResult(Wire, frozen=True, kw_only=True):
     untrusted: bool = False
 
 
+def object_of(value: object) -> JsonObject:
+    """The JSON object; an empty one in place of anything else, for data in which what is missing reads as empty."""
+    return value if isinstance(value, dict) else {}
+
+
 def text_of(parts: tuple[object, ...]) -> str:
     """The texts among `parts`, joined by newlines; empty when there are none."""
     return "\n".join(part.text for part in parts if isinstance(part, TextPart))

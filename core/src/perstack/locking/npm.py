@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import posixpath
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -14,6 +14,7 @@ import msgspec
 from perstack.errors import SkillError
 from perstack.locking.fetching import METADATA_BYTES, Answer
 from perstack.locking.lockfile import NpmName, NpmPackage
+from perstack.messages import object_of
 
 if TYPE_CHECKING:
     from perstack.locking.fetching import Fetcher
@@ -59,8 +60,8 @@ class NpmRegistry:
             SkillError: The registry does not have it.
         """
         answer = await self.metadata(package.name)
-        version = _table(_table(_table(_decoded(answer)).get("versions")).get(package.version))
-        dist = _table(version.get("dist"))
+        version = object_of(object_of(object_of(_decoded(answer)).get("versions")).get(package.version))
+        dist = object_of(version.get("dist"))
         url = dist.get("tarball")
         if not isinstance(url, str):
             raise SkillError(f"The registry has no {package.name} {package.version} (status {answer.status}).")
@@ -116,7 +117,7 @@ def program(resolution: JsonValue, specs: Sequence[str], command: str) -> str:
         name = name_of(spec)
         bins = entries.get(_MODULES + name, {}).get("bin")
         own = name.rpartition("/")[2]
-        files = {own: bins} if isinstance(bins, str) else _table(bins)
+        files = {own: bins} if isinstance(bins, str) else object_of(bins)
         wanted = command or (next(iter(files)) if len(set(map(str, files.values()))) == 1 else own)
         path = files.get(wanted)
         if isinstance(path, str):
@@ -152,8 +153,8 @@ def _fits(words: Sequence[str], ours: str) -> bool:
 
 
 def _entries(resolution: JsonValue) -> Iterator[tuple[str, JsonObject]]:
-    for path, entry in _table(_table(resolution).get("packages")).items():
-        table = _table(entry)
+    for path, entry in object_of(object_of(resolution).get("packages")).items():
+        table = object_of(entry)
         if path and not table.get("inBundle"):  # what is in a bundle comes in its package's archive
             yield path, table
 
@@ -169,7 +170,3 @@ def _decoded(answer: Answer) -> JsonValue:
     except (ValueError, RecursionError):
         value = None
     return value
-
-
-def _table(value: JsonValue | Mapping[str, JsonValue]) -> JsonObject:
-    return value if isinstance(value, dict) else {}

@@ -12,7 +12,7 @@ from urllib.parse import urldefrag, urljoin
 
 from perstack.errors import SkillError
 from perstack.locking.fetching import METADATA_BYTES
-from perstack.messages import JsonObject, JsonValue
+from perstack.messages import JsonValue, object_of
 
 if TYPE_CHECKING:
     from packaging.tags import Tag
@@ -191,9 +191,9 @@ def _json_rows(body: bytes) -> Iterator[tuple[str, str, Mapping[str, str]]]:
         page: JsonValue = json.loads(body)
     except (ValueError, RecursionError):
         page = None
-    rows = _table(page).get("files")
-    for row in map(_table, rows if isinstance(rows, list) else []):
-        attributes = {"sha256": str(_table(row.get("hashes")).get("sha256", ""))}
+    rows = object_of(page).get("files")
+    for row in map(object_of, rows if isinstance(rows, list) else []):
+        attributes = {"sha256": str(object_of(row.get("hashes")).get("sha256", ""))}
         attributes |= {"requires-python": str(row["requires-python"])} if row.get("requires-python") else {}
         attributes |= {"yanked": "yes"} if row.get("yanked") else {}
         metadata = row.get("core-metadata", row.get("dist-info-metadata"))
@@ -222,7 +222,3 @@ class _Links(HTMLParser):
         """A link is a file."""
         if tag == "a":
             self.links.append(dict(attrs))
-
-
-def _table(value: JsonValue) -> JsonObject:
-    return value if isinstance(value, dict) else {}

@@ -23,6 +23,7 @@ from perstack.messages import (
     ToolMessage,
     ToolResultPart,
     VendorPart,
+    object_of,
 )
 from perstack.model_http import budget_of, continues_unsigned, effort_of, instruction_of, known_model, unsendable
 from perstack.protocols import GenerateRequest
@@ -71,7 +72,7 @@ def messages_body(request: GenerateRequest, models: Mapping[str, ModelInfo]) -> 
         body.update(_thinking_wish(request.reasoning_tokens, known, limit))
     if request.output_schema is not None and not request.provider_tools:  # sources and schemas exclude each other
         form: JsonObject = {"type": "json_schema", "schema": request.output_schema}
-        body["output_config"] = {**_table(body.get("output_config")), "format": form}
+        body["output_config"] = {**object_of(body.get("output_config")), "format": form}
     return {**body, "stream": True}
 
 
@@ -126,10 +127,6 @@ def _skill(skill: JsonObject) -> JsonObject:
         "skill_id": str(definition["skill_id"]),
         "version": str(definition.get("version", "latest")),
     }
-
-
-def _table(value: JsonValue) -> JsonObject:
-    return value if isinstance(value, dict) else {}
 
 
 def _objects(value: JsonValue) -> list[JsonObject]:

@@ -8,7 +8,7 @@ from socket import socket
 from threading import Lock
 from urllib.parse import quote
 
-from perstack.messages import JsonObject
+from perstack.messages import JsonObject, object_of
 
 from perstack_containers.engine import Dialect, EngineFacts, Found, Image
 from perstack_containers.http import EngineFailure, call, containers, hijack, remove, remove_volume, server, volumes
@@ -29,7 +29,7 @@ class ApiEngine:
 
     def facts(self) -> EngineFacts:
         """What it says of itself."""
-        info = _table(call(self.socket_path, "GET", "/info"))
+        info = object_of(call(self.socket_path, "GET", "/info"))
         options = [str(option) for option in _items(info.get("SecurityOptions"))]
         return EngineFacts(
             version=str(info.get("ServerVersion", "")),
@@ -46,18 +46,18 @@ class ApiEngine:
     def image(self, name: str) -> Image | None:
         """The image of that tag or id, or None."""
         try:
-            found = _table(call(self.socket_path, "GET", f"/images/{quote(name, safe='')}/json"))
+            found = object_of(call(self.socket_path, "GET", f"/images/{quote(name, safe='')}/json"))
         except EngineFailure as error:
             if error.status == 404:
                 return None
             raise
-        labels = _table(_table(found.get("Config")).get("Labels"))
+        labels = object_of(object_of(found.get("Config")).get("Labels"))
         return Image(id=str(found["Id"]), labels={name: str(value) for name, value in labels.items()})
 
     def create(self, body: JsonObject) -> str:
         """The id of a new container, not started."""
         with self._making:
-            return str(_table(call(self.socket_path, "POST", "/containers/create", body=body))["Id"])
+            return str(object_of(call(self.socket_path, "POST", "/containers/create", body=body))["Id"])
 
     def attach(self, container: str) -> socket:
         """Its three standard streams, before it is started."""
@@ -70,11 +70,11 @@ class ApiEngine:
 
     def inspect(self, container: str) -> JsonObject:
         """What the engine knows of it."""
-        return _table(call(self.socket_path, "GET", f"/containers/{container}/json"))
+        return object_of(call(self.socket_path, "GET", f"/containers/{container}/json"))
 
     def wait(self, container: str) -> int:
         """Its exit code, once it has ended."""
-        answer = _table(call(self.socket_path, "POST", f"/containers/{container}/wait"))
+        answer = object_of(call(self.socket_path, "POST", f"/containers/{container}/wait"))
         code = answer.get("StatusCode")
         return code if isinstance(code, int) else -1
 
@@ -97,10 +97,6 @@ class ApiEngine:
     def volumes(self, labels: Mapping[str, str]) -> tuple[Found, ...]:
         """The volumes with all of these labels; an empty value stands for any."""
         return tuple(Found(id=name, labels=found) for name, found in volumes(self.socket_path, labels))
-
-
-def _table(value: object) -> JsonObject:
-    return value if isinstance(value, dict) else {}
 
 
 def _items(value: object) -> list[object]:

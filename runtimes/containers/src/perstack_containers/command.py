@@ -16,6 +16,7 @@ from perstack.ids import new_id
 from perstack.paths import cache_dir
 from perstack.specs import RuntimeContext
 from perstack.staging.copies import sandbox_owner
+from perstack_proxy.limits import MIB
 from perstack_proxy.sanitise import sanitise_line
 
 from perstack_containers.image import BASE_VARIABLE, Kind, Recipe, base_image, build, ready
@@ -26,7 +27,6 @@ from perstack_containers.runtime import ContainerRuntime, Host
 if TYPE_CHECKING:
     from perstack.plugins.registry import Registry
 
-MEBIBYTE = 1024 * 1024
 KINDS: tuple[Kind, ...] = ("sandbox", "egress")
 """The images of one user: for their sandboxes, and for the way out of them."""
 
@@ -92,7 +92,7 @@ def _list(name: str, host: Host, recipes: Sequence[Recipe], *, prune: bool) -> N
     images, digests = host.images(), [recipe.digest for recipe in recipes]
     for found in images.images(IMAGE):
         current = found.labels.get(IMAGE) in digests
-        line = f"{name}: {', '.join(found.tags) or found.id}  {found.size // MEBIBYTE} MiB"
+        line = f"{name}: {', '.join(found.tags) or found.id}  {found.size // MIB} MiB"
         if prune and not current:
             images.remove(found.id)
             print(f"{line}  removed")

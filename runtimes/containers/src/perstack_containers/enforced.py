@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from perstack.messages import object_of
+
 from perstack_containers.spec import BASELINE_ENV, TMPFS
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ def enforced(spec: ContainerSpec, evidence: Evidence) -> frozenset[Control]:
 
 
 def _verdicts(spec: ContainerSpec, evidence: Evidence) -> Iterator[tuple[Control, bool]]:
-    facts, host = evidence.facts, _table(evidence.state.get("HostConfig"))
+    facts, host = evidence.facts, object_of(evidence.state.get("HostConfig"))
     alone = facts.get("interfaces") in ([], ["lo"]) and host.get("NetworkMode") == "none" == spec.network
     yield "network", alone
     yield "private-addresses", alone
@@ -56,7 +58,7 @@ def _verdicts(spec: ContainerSpec, evidence: Evidence) -> Iterator[tuple[Control
     names = set(map(str, _list(facts.get("environment"))))
     yield "env", "PATH" in names and names <= ENGINE_VARIABLES
     yield "rootfs", host.get("ReadonlyRootfs") is True and "ro" in _options(facts, "/")
-    limits = _table(facts.get("limits"))
+    limits = object_of(facts.get("limits"))
     yield "limits.memory", _at_most(limits.get("memory"), spec.limits.memory)
     yield "limits.swap", _no_swap(facts.get("cgroups"), limits)
     yield "limits.pids", _at_most(limits.get("pids"), spec.limits.pids)
@@ -65,7 +67,7 @@ def _verdicts(spec: ContainerSpec, evidence: Evidence) -> Iterator[tuple[Control
 
 
 def _no_capability(facts: JsonObject) -> bool:
-    sets = _table(facts.get("capabilities"))
+    sets = object_of(facts.get("capabilities"))
     return len(sets) == 5 and not any(sets.values()) and facts.get("no_new_privileges") is True
 
 
@@ -113,10 +115,6 @@ def _cpus(limits: Mapping[str, object]) -> float:
     quota = _number(words[0]) if words else None
     period = _number(words[1]) if len(words) == 2 else _number(limits.get("cpu_period"))
     return quota / period if quota and period else float("inf")
-
-
-def _table(value: object) -> JsonObject:
-    return value if isinstance(value, dict) else {}
 
 
 def _list(value: object) -> list[object]:

@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from perstack.messages import JsonObject, JsonValue
+from perstack.messages import JsonObject, JsonValue, object_of
 
 WireName = Literal["openai-chat", "openai-responses", "anthropic-messages", "google-generate", "bedrock-converse"]
 SYSTEM = {"anthropic-messages": "system", "bedrock-converse": "system", "google-generate": "systemInstruction"}
@@ -81,10 +81,10 @@ class ModelRequest:
     @property
     def tool_names(self) -> tuple[str, ...]:
         """The tools that the model was told of."""
-        config = _object(self.body.get("toolConfig"))
+        config = object_of(self.body.get("toolConfig"))
         tools = _objects(self.body.get("tools") or config.get("tools"))
         declared = [one for tool in tools for one in _objects(tool.get("functionDeclarations")) or [tool]]
-        inner = (_object(tool.get("function")) or _object(tool.get("toolSpec")) or tool for tool in declared)
+        inner = (object_of(tool.get("function")) or object_of(tool.get("toolSpec")) or tool for tool in declared)
         return tuple(str(tool["name"]) for tool in inner if "name" in tool)
 
     @property
@@ -123,7 +123,3 @@ def _results(message: JsonObject) -> list[JsonObject]:
 
 def _objects(value: JsonValue) -> list[JsonObject]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
-def _object(value: JsonValue) -> JsonObject:
-    return value if isinstance(value, dict) else {}
