@@ -27,3 +27,14 @@ def verdicts(report: Mapping) -> dict[str, dict[str, str]]:
         skill["skill"]: {control["control"]: control["verdict"] for control in skill["controls"]}
         for skill in report["skills"]
     }
+
+
+def untold(report: Mapping) -> list[str]:
+    """What a proof could not show, a line for each attack; short enough for a failed test's message."""
+    return [
+        f"{skill['skill']}: {control['control']}: {attack['attack']}: {attack['verdict']}: {attack['evidence']}"
+        for skill in report["skills"]
+        for control in skill["controls"]
+        for attack in control["attacks"]
+        if attack["verdict"] != "proved"
+    ]

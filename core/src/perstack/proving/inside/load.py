@@ -12,6 +12,7 @@ Json = dict[str, object]
 MIB = 1024 * 1024
 CGROUPS = "/sys/fs/cgroup"
 STACK_BYTES = 64 * 1024
+SETTLE_SECONDS = 5.0
 
 
 def memory(limit: int, fill: bool) -> Json:  # noqa: FBT001 - called by name
@@ -77,7 +78,7 @@ def processors(burners: int, seconds: float) -> Json:
 
 def threads(most: int) -> Json:
     """How many threads could be there at once, which the kernel counts as processes; it stops at `most`."""
-    limit = _read("pids.max", "pids/pids.max")
+    limit, before = _read("pids.max", "pids/pids.max"), _tasks()
     started, refused = 0, ""
     _thread.stack_size(STACK_BYTES)  # so that the limit of processes is met before that of memory
     gate = _thread.allocate_lock()
@@ -89,12 +90,21 @@ def threads(most: int) -> Json:
     except RuntimeError as error:
         refused = str(error)
     gate.release()
+    # A busy kernel counts threads for a while after they ended, and would refuse the next attack its process.
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while _tasks() > before and time.monotonic() < deadline:
+        time.sleep(0.01)
     return {"limit": limit, "started": started, "refused": refused}
 
 
 def _wait(gate: _thread.LockType) -> None:
     with gate:
         pass
+
+
+def _tasks() -> int:
+    """What the kernel counts against the limit now; 0 where it does not show it."""
+    return int(_read("pids.current", "pids/pids.current") or 0)
 
 
 def _read(second: str, first: str) -> str:
