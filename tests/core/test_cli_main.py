@@ -46,6 +46,35 @@ def test_the_version_is_the_packages(tmp_path, arguments) -> None:
     assert perstack(*arguments, home=tmp_path).stdout == "perstack 0.1.0\n"
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "a", "b", "--continue-job", ""],
+        ["run", "a", "b", "--workspace="],
+        ["run", "a", "b", "--provider", ""],
+        ["run", "a", "b", "--approve", "x:y", "--approve", ""],
+        ["log", "--state-dir", ""],
+        ["check", "--config", ""],
+    ],
+)
+def test_W_51_an_option_of_a_variable_without_value_is_a_mistake_and_never_a_default(tmp_path, arguments) -> None:
+    done = perstack(*arguments, home=tmp_path)
+    assert (done.returncode, done.stdout) == (ExitCode.USAGE, "")
+    option = next(each for each in reversed(arguments) if each.startswith("--")).rstrip("=")
+    assert done.stderr == f"perstack: argument {option}: is empty\n  Hint: See: perstack {arguments[0]} --help\n"
+
+
+@pytest.mark.parametrize("option", ["--max-steps", "--reasoning-budget", "--timeout"])
+def test_W_51_a_number_beyond_all_counting_is_a_mistake_and_no_defect(tmp_path, option) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "perstack.toml").write_text("[experts.a]\ninstruction = 'x'\n")
+    done = perstack("run", "a", "b", option, "9" * 5000, home=tmp_path, cwd=project)
+    assert (done.returncode, done.stdout) == (ExitCode.USAGE, "")
+    assert option in done.stderr
+    assert len(done.stderr) < 500
+
+
 def test_the_module_is_the_command() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "perstack", "--version"], capture_output=True, text=True, timeout=60, check=True

@@ -113,6 +113,18 @@ def test_W_47_a_syntax_error_has_its_line_and_column(tmp_path) -> None:
     assert "nested too deeply" in problems(tmp_path, f"a = {'[' * 100_000}")[0]
 
 
+def test_W_47_a_number_that_toml_does_not_have_is_a_mistake_of_its_line(tmp_path) -> None:
+    assert load(tmp_path, f"maxSteps = {2**63 - 1}\n{EXPERT}").project.max_steps == 2**63 - 1
+    beyond = f'model = "m"\nmaxSteps = {2**63}\n[[approvals]]\ndecision = "ask"\nargs = {{ a = 0x{"f" * 9000} }}\n'
+    assert problems(tmp_path, beyond) == [
+        ":2: maxSteps: has more than 64 bits",
+        ":5: approvals[0].args.a: has more than 64 bits",
+    ]
+    assert problems(tmp_path, f"maxSteps = {'9' * 5000}\n") == [": holds a number that is too long"]
+    shown = problems(tmp_path, EXPERT, environ={"PERSTACK_MAX_STEPS": "9" * 5000})
+    assert shown == [f"PERSTACK_MAX_STEPS: {'9' * 40!r} is not a whole number"]
+
+
 def test_a_mistake_in_a_variable_or_an_option_names_it(tmp_path) -> None:
     shown = problems(tmp_path, EXPERT, environ={"PERSTACK_MAX_STEPS": "0"}, overrides={"maxRetries": -1})
     assert sorted(shown) == [

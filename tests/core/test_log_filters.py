@@ -81,6 +81,7 @@ def test_other_words_are_no_steps(text):
         (".type.deeper == x", False),
         (".type > 3", False),
         (".stepNumber > x", False),
+        (f".stepNumber < {'9' * 5000}", True),
     ],
 )
 def test_a_condition_compares_one_field_by_value_and_type(text, holds):
@@ -122,4 +123,12 @@ def test_pages_lie_side_by_side_from_the_newest_on(matches, take, offset):
     older_end = len(matches) - offset
     expected = matches[: max(0, older_end)] if take == 0 else matches[max(0, older_end - take) : max(0, older_end)]
     assert list(page) == expected
-    assert Page(context=1).with_context([5]) == {4, 5, 6}
+
+
+@pytest.mark.parametrize("context", [0, 1, 10**17])
+def test_neighbours_of_a_match_are_shown_however_many_are_asked_for(context):
+    page = Page(context=context)
+    assert [seq for seq in range(1, 30) if page.shows(seq, (5, 20))] == [
+        seq for seq in range(1, 30) if abs(seq - 5) <= context or abs(seq - 20) <= context
+    ]
+    assert not page.shows(5, ())

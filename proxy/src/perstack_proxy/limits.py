@@ -25,6 +25,8 @@ MESSAGE_VALUES = 500_000
 ID_CHARACTERS = 128
 #: Longest method name. The longest of the protocol has 38 characters.
 METHOD_CHARACTERS = 128
+#: Most digits of a whole number that a person writes; as many always fit into the 64 bits that JSON readers have.
+NUMBER_DIGITS = 18
 #: Longest line of a skill's stderr that is kept; the rest of the line is dropped with a marker.
 STDERR_LINE_BYTES = 8 * KIB
 #: Longest text that goes to a terminal or a log line in one piece.

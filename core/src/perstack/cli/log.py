@@ -11,6 +11,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from perstack.cli.parsing import whole_number
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -51,9 +53,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--filter", metavar="EXPR", action="append", default=[], help="'.path op value', op one of == != > >= < <=")
     add("--since", metavar="TIME", help="90s, 10m, 2h, 3d, or a date and time")
     add = parser.add_argument_group("how much and how").add_argument
-    add("--take", metavar="N", type=_count, default=_TAKE, help="the newest N matches; 0 is all (default: 100)")
-    add("--offset", metavar="N", type=_count, default=0, help="leave out the N newest matches")
-    add("--context", metavar="N", type=_count, default=0, help="N events before and after each match")
+    add("--take", metavar="N", type=whole_number, default=_TAKE, help="the newest N matches; 0 is all (default: 100)")
+    add("--offset", metavar="N", type=whole_number, default=0, help="leave out the N newest matches")
+    add("--context", metavar="N", type=whole_number, default=0, help="N events before and after each match")
     add("--summary", action="store_true", help="totals of all matches at the end")
     add("--verbose", action="store_true", help="arguments and results whole")
     add("--json", action="store_true", help="one JSON document; with --follow one event a line")
@@ -111,12 +113,6 @@ def _files(store: JournalStore) -> FileStore:
     if isinstance(store, FileStore):
         return store
     raise UsageError("Only journals in files can be followed and verified.", hint="Give a path as --state-dir.")
-
-
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
-    return int(text)
 
 
 def _check_combinations(args: argparse.Namespace) -> None:

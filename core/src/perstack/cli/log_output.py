@@ -92,12 +92,11 @@ def show(
 
     page = Page(take=args.take, offset=args.offset, context=args.context)
     matched = page.cut(matches())
-    wanted = page.with_context(matched)
     found = Found(
         job=job.settled(active=_is_active(store, job_id)),
         totals=totals,
         matched=len(matched),
-        shown=(entry for entry in entries(store.read(job_id)) if entry.seq in wanted),
+        shown=(entry for entry in entries(store.read(job_id)) if page.shows(entry.seq, matched)),
         checkpoint=checkpoint,
         messages=_messages(store, job_id, checkpoint.id) if checkpoint and args.messages else (),
         is_newest=args.job is None and args.run is None and args.checkpoint is None,

@@ -89,6 +89,7 @@ def _run(parser: Parser, args: argparse.Namespace) -> int:
     add_plugin_options(own)
     module.configure(own)
     own.parse_args(rest, args)
+    own.check_given(args)
     code: int = module.run(args)
     return code
 

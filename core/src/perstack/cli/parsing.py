@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import NoReturn
 
+from perstack_proxy.limits import NUMBER_DIGITS
+
 from perstack.errors import UsageError
 
 
@@ -26,6 +28,30 @@ class Parser(argparse.ArgumentParser):
         if message.startswith("the following arguments are required"):
             hint += ". What begins with '-' and is no option comes last, after '--'."
         raise UsageError(message, hint=hint)
+
+    def check_given(self, args: argparse.Namespace) -> None:
+        """No option was given an empty text: that is a variable of a script that has no value, and means nothing.
+
+        Raises:
+            UsageError: One was.
+        """
+        for action in self._actions:
+            value = getattr(args, action.dest, None)
+            if action.option_strings and (value == "" or (isinstance(value, list) and "" in value)):
+                self.error(f"argument {action.option_strings[-1]}: is empty")
+
+
+def whole_number(text: str) -> int:
+    """The number that an option's text means.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none, or has more digits than anything that is counted here.
+    """
+    if not text.isascii() or not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number")
+    if len(text) > NUMBER_DIGITS:
+        raise argparse.ArgumentTypeError(f"has {len(text)} digits, and may have {NUMBER_DIGITS}")
+    return int(text)
 
 
 def add_plugin_options(parser: argparse.ArgumentParser) -> None:

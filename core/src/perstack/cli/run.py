@@ -12,6 +12,9 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from perstack_proxy.limits import NUMBER_DIGITS
+
+from perstack.cli.parsing import whole_number
 from perstack.errors import ExitCode, UsageError
 from perstack.skill_policy import CONTROLS, MOUNT_MODES
 
@@ -65,17 +68,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--approve", metavar="SKILL:TOOL", action="append", default=[], help="allow calls that would be asked for")
     add("--prove", action="store_true", help="try to break out of every skill's sandbox first; go on if none gives way")
     add = parser.add_argument_group("limits").add_argument
-    add("--max-steps", metavar="N", type=_number, help="steps of the whole job, delegates included (default: 100)")
+    add("--max-steps", metavar="N", type=whole_number, help="steps of the whole job, delegates included (default: 100)")
     add(
         "--max-tokens",
         metavar="N",
-        type=_number,
+        type=whole_number,
         help="tokens of the whole job, in and out (default: any)",
     )
     add("--max-cost", metavar="USD", type=_dollars, help="US dollars that the whole job may cost (default: any sum)")
-    add("--max-duration", metavar="MS", type=_number, help="milliseconds that this run may take (default: any time)")
-    add("--max-retries", metavar="N", type=_number, help="further attempts at a failed generation (default: 5)")
-    add("--timeout", metavar="MS", type=_number, help="milliseconds for one generation (default: 300000)")
+    add("--max-duration", metavar="MS", type=whole_number, help="milliseconds that this run may take (default: any)")
+    add("--max-retries", metavar="N", type=whole_number, help="further attempts at a failed generation (default: 5)")
+    add("--timeout", metavar="MS", type=whole_number, help="milliseconds for one generation (default: 300000)")
     add = parser.add_argument_group("jobs").add_argument
     add("--job-id", metavar="ID", help="id for the new job (default: made up)")
     add("--continue", dest="continue_newest", action="store_true", help="go on with the newest job")
@@ -110,12 +113,6 @@ def run(args: argparse.Namespace) -> int:
     return _perform(plan, args)
 
 
-def _number(text: str) -> int:
-    if not text.isascii() or not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
-    return int(text)
-
-
 def _dollars(text: str) -> float:
     try:
         return float(text)
@@ -146,7 +143,7 @@ def _request(args: argparse.Namespace) -> RunRequest:
 
 def _overrides(args: argparse.Namespace) -> dict[str, JsonValue]:
     budget: str | int | None = args.reasoning_budget
-    if isinstance(budget, str) and budget.isascii() and budget.isdecimal():
+    if isinstance(budget, str) and budget.isascii() and budget.isdecimal() and len(budget) <= NUMBER_DIGITS:
         budget = int(budget)
     policy: dict[str, JsonValue] = {"relax": args.relax or None, "workspaceMode": args.workspace_mode}
     values: dict[str, JsonValue] = {

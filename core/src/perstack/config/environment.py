@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from perstack_proxy.envnames import SAFE_NAMES, is_protected
+from perstack_proxy.limits import NUMBER_DIGITS
 
 from perstack.config import dotenv, files
 from perstack.config.layers import JsonTable, Layer, Rank
@@ -135,7 +136,7 @@ def layers(host_env: HostEnv) -> list[Layer]:
         try:
             value = _value(key, text)
         except ValueError:
-            problems.append(Problem(message=f"{text!r} is not a whole number", where=variable))
+            problems.append(Problem(message=f"{text[:40]!r} is not a whole number", where=variable))
             continue
         origin = host_env.origins[variable]
         from_process = origin is PROCESS
@@ -151,7 +152,7 @@ def _value(key: str, text: str) -> JsonTable:
     value: JsonValue = text
     if key == "provider":
         value = {"providerName": text}
-    elif text.isascii() and text.isdecimal():
+    elif text.isascii() and text.isdecimal() and len(text) <= NUMBER_DIGITS:
         value = int(text) if key in {*_NUMBERS, "reasoningBudget"} else text
     elif key in _NUMBERS:
         raise ValueError(text)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from perstack.config.keylines import Path as KeyPath
-from perstack.config.keylines import scan
+from perstack.config.keylines import dotted, scan
 from perstack.config.layers import Layer, Rank
 from perstack.errors import ConfigError, Problem
 from perstack.messages import JsonValue
@@ -17,6 +17,9 @@ from perstack.skill_policy import Origin
 FILE_NAME = "perstack.toml"
 LONGEST = 1024 * 1024
 """Bytes of a configuration or env file. The longest instruction has 20 KiB, so this holds fifty Experts."""
+
+BEYOND_64_BITS = 2**63
+"""The first whole number that TOML does not promise; the last one below zero is as far away."""
 
 
 def find(config: str | None, cwd: Path) -> Path | None:
@@ -92,7 +95,25 @@ def parse_toml(path: Path, data: bytes) -> tuple[dict[str, JsonValue], dict[KeyP
         raise ConfigError([Problem(message=message, where=str(path), line=error.lineno)]) from None
     except RecursionError:
         raise _error(path, "is nested too deeply") from None
+    except ValueError:  # Python's own bound on digits, which tomli does not turn into an error of its own
+        raise _error(path, "holds a number that is too long") from None
+    if long := list(_numbers_beyond(values)):
+        raise ConfigError(
+            [
+                Problem(message="has more than 64 bits", where=str(path), line=lines.get(key), key=dotted(key))
+                for key in long
+            ]
+        )
     return values, {key: Origin(source=str(path), line=line) for key, line in lines.items()}
+
+
+def _numbers_beyond(value: JsonValue, path: KeyPath = ()) -> Iterator[KeyPath]:
+    """Where whole numbers stand that TOML does not have: neither JSON nor a clock could hold them."""
+    if isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _numbers_beyond(inner, (*path, key))
+    elif isinstance(value, int) and not -BEYOND_64_BITS <= value < BEYOND_64_BITS:
+        yield path
 
 
 def read_layer(path: Path, *, rank: int, operator: bool) -> Layer:

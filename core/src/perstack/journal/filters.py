@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from perstack_proxy.limits import NUMBER_DIGITS
+
 from perstack.errors import UsageError
 from perstack.messages import JsonValue
 
@@ -118,7 +120,7 @@ def _value(text: str) -> _Scalar:
     if text in words:
         return words[text]
     if _NUMBER.fullmatch(text):
-        return float(text) if "." in text else int(text)
+        return float(text) if "." in text or len(text) > NUMBER_DIGITS else int(text)
     return text
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
@@ -194,7 +195,7 @@ class Page:
         newest = deque(matches, maxlen=self.take + self.offset if self.take else None)
         return tuple(newest)[: max(0, len(newest) - self.offset)]
 
-    def with_context(self, matches: Iterable[int]) -> frozenset[int]:
-        """The positions of `matches` and of their neighbours."""
-        span = range(-self.context, self.context + 1)
-        return frozenset(seq + shift for seq in matches for shift in span)
+    def shows(self, seq: int, matches: Sequence[int]) -> bool:
+        """Whether the event at `seq` is one of `matches`, which are oldest first, or a neighbour of one."""
+        first = bisect_left(matches, seq - self.context)
+        return first < len(matches) and matches[first] <= seq + self.context
