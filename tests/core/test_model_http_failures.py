@@ -36,6 +36,7 @@ def refusal(body: object, status: int = 400) -> ProviderError:
         ({"retry-after": "1e300"}, None),
         ({"retry-after": "Sun, 22 Nov 2099 12:00:30 GMT"}, None),
         ({"retry-after": "Sun, 99 Nov 2026 99:00:30 GMT"}, None),
+        ({"retry-after": "Sun, 22 Nov 99999999999999 12:00:30 GMT"}, None),
     ],
 )
 def test_W_17_a_wish_to_wait_is_seconds_or_a_date_and_no_longer_than_a_day(

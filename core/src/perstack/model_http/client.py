@@ -13,7 +13,15 @@ from perstack_proxy.limits import MIB
 
 from perstack import __version__
 from perstack.errors import ProviderError
-from perstack.model_http.failures import cut_off, malformed, not_allowed, refused, too_slow, unreachable
+from perstack.model_http.failures import (
+    cut_off,
+    malformed,
+    not_allowed,
+    refused,
+    too_slow,
+    unreachable,
+    without_secrets,
+)
 from perstack.model_http.framing import SERVER_SENT_EVENTS, Answer, Event, Framing
 from perstack.outbound.bypass import proxy_of
 from perstack.protocols import StreamPart
@@ -112,12 +120,15 @@ class ModelClient:
         self, path: str, body: Mapping[str, object], *, timeout: float, answer: Answer
     ) -> AsyncGenerator[StreamPart, None]:
         """The parts that `answer` makes of the events; see `events` for the rest."""
-        async with aclosing(self.events(path, body, timeout=timeout, is_end=answer.is_end)) as events:
-            async for event in events:
-                for part in answer.feed(event):
-                    yield part
-        for part in answer.end():
-            yield part
+        try:
+            async with aclosing(self.events(path, body, timeout=timeout, is_end=answer.is_end)) as events:
+                async for event in events:
+                    for part in answer.feed(event):
+                        yield part
+            for part in answer.end():
+                yield part
+        except ProviderError as error:
+            raise without_secrets(error, self._secrets) from None
 
     async def events(
         self, path: str, body: Mapping[str, object], *, timeout: float, is_end: Callable[[Event], bool] | None
@@ -187,8 +198,8 @@ class ModelClient:
                 key=self._key,
                 secrets=self._secrets,
             )
-        kind = response.headers.get("content-type", "none").partition(";")[0].strip().lower()
-        if kind != self._framing.content_type:
+        kind = response.headers.get("content-type", "none").partition(";")[0].strip()
+        if kind.lower() != self._framing.content_type:
             raise ProviderError(
                 f"{self._provider} answered with {kind[:100]!r} in place of an event stream.",
                 hint="Check the base URL: is this the API's address?",

@@ -57,15 +57,27 @@ def refused(
     )
 
 
-def reported(
-    provider: str, message: object, *, kind: object = None, status: int | None = None, secrets: Sequence[str] = ()
-) -> ProviderError:
+def reported(provider: str, message: object, *, kind: object = None, status: int | None = None) -> ProviderError:
     """An error that the server sent in the middle of an answer."""
     known = str(kind) if kind else ""
-    text = _clean(message, secrets) if isinstance(message, str) and message else "no reason given"
+    text = _clean(message, ()) if isinstance(message, str) and message else "no reason given"
     retryable = known in PASSING_KINDS or (status is not None and is_retryable(status))
     head = f"{provider} failed while answering ({_clean(known, ())})" if known else f"{provider} failed while answering"
     return ProviderError(f"{head}: {text}", status=status, retryable=retryable and known not in OUT_OF_MONEY)
+
+
+def without_secrets(error: ProviderError, secrets: Sequence[str]) -> ProviderError:
+    """The error, where what the server said in its answer repeats none of `secrets`."""
+    said = str(error)
+    if not any(value in said for value in _long(secrets)):
+        return error
+    return ProviderError(
+        _without(said, secrets),
+        hint=error.hint,
+        status=error.status,
+        retryable=error.retryable,
+        retry_after=error.retry_after,
+    )
 
 
 def cut_off(provider: str) -> ProviderError:
@@ -118,7 +130,7 @@ def retry_after(headers: Mapping[str, str], *, now: datetime) -> float | None:
 
     try:
         date = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):  # a year of twelve digits
         return None
     if date.tzinfo is None:
         date = date.replace(tzinfo=UTC)
@@ -174,7 +186,14 @@ def _reason(error: object) -> tuple[str, str]:
 
 
 def _clean(text: str, secrets: Sequence[str]) -> str:
-    for value in secrets:
-        if len(value) >= SHORTEST_SECRET:
-            text = text.replace(value, "[redacted]")
-    return sanitise_line(text, limit=MESSAGE_CHARACTERS)
+    return sanitise_line(_without(text, secrets), limit=MESSAGE_CHARACTERS)
+
+
+def _without(text: str, secrets: Sequence[str]) -> str:
+    for value in _long(secrets):
+        text = text.replace(value, "[redacted]")
+    return text
+
+
+def _long(secrets: Sequence[str]) -> tuple[str, ...]:
+    return tuple(value for value in secrets if len(value) >= SHORTEST_SECRET)

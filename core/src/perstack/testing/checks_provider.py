@@ -216,10 +216,16 @@ class ProviderChecks:
         error = await self.fails(Refuse(status=429, headers={"Retry-After": "7"}))
         assert (error.retryable, error.retry_after) == (True, 7.0)
 
-    async def test_an_error_shows_no_key_and_no_control_character(self) -> None:
+    @pytest.mark.parametrize("place", ["refusal", "event", "type"])
+    async def test_an_error_shows_no_key_and_no_control_character(self, place: str) -> None:
         key = f"sk-{uuid.uuid4().hex}"
-        refusal = Refuse(status=401, message=f"Incorrect key \x1b[31m{key}\r\nprovided")
-        with ModelServer([Turn(fault=refusal)]) as server:
+        said = f"Incorrect key \x1b[31m{key}\r\nprovided"
+        faults: dict[str, Fault] = {
+            "refusal": Refuse(status=401, message=said),
+            "event": ErrorEvent(after=0, message=said),
+            "type": Raw(body=b"", content_type=f"Incorrect key/{key}"),
+        }
+        with ModelServer([Turn(text="a text", fault=faults[place])]) as server:
             provider = self.make(self.url(server), key)
             with pytest.raises(ProviderError) as caught:
                 await answer(provider, question())
