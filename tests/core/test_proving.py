@@ -90,6 +90,13 @@ def verdicts(case: Case, attack: str, **changes: object) -> set[tuple[str, str]]
     return {(found.control, found.verdict) for found in BY_NAME[attack].findings(case, report)}
 
 
+def verdict(case: Case, attack: str, control: str, **changes: object) -> str:
+    """Of one attack's findings on one control."""
+    findings = BY_NAME[attack].findings(case, {**sound(case)[attack], **changes})
+    (proof,) = [one for one in control_proofs(POLICY, CONTROLS, findings) if one.control == control]
+    return proof.verdict
+
+
 def test_AH3_every_attack_that_gets_nowhere_proves_its_controls(case) -> None:
     for attack in ATTACKS:
         assert verdicts(case, attack.name) == {(control, "proved") for control in attack.controls}, attack.name
@@ -169,16 +176,21 @@ CANNOT_TELL = [
 
 @pytest.mark.parametrize(("attack", "control", "change"), CANNOT_TELL)
 def test_AH3_an_attack_that_cannot_tell_never_proves(case, attack, control, change) -> None:
-    findings = BY_NAME[attack].findings(case, {**sound(case)[attack], **change})
-    (proof,) = [one for one in control_proofs(POLICY, CONTROLS, findings) if one.control == control]
-    assert proof.verdict == "unknown"
+    assert verdict(case, attack, control, **change) == "unknown"
 
 
 def test_AH3_a_refusal_that_the_gate_has_not_on_record_proves_nothing(case) -> None:
     case.blocked.clear()
     assert verdicts(case, "forwarder") == {("network", "unknown"), ("private-addresses", "unknown")}
     allowed = {**sound(case)["forwarder"]["answers"], "plain HTTP": "HTTP/1.1 200 OK"}
-    assert verdicts(case, "forwarder", answers=allowed) == {("network", "failed")}
+    assert verdict(case, "forwarder", "network", answers=allowed) == "failed"
+
+
+@pytest.mark.parametrize("answer", ["", "HTTP/1.1 504 Gateway Timeout", "garbage"])
+def test_AH3_AN5_a_request_that_is_not_answered_with_a_refusal_proves_nothing_of_its_control(case, answer) -> None:
+    answers = {**sound(case)["forwarder"]["answers"], "a tunnel to 169.254.169.254": answer}
+    assert verdict(case, "forwarder", "private-addresses", answers=answers) == "unknown"
+    assert verdict(case, "forwarder", "network", answers=answers) == "proved", "the control: the others were refused"
 
 
 @pytest.mark.parametrize("report", [{}, {"variables": 7}, {"variables": {"A": None}, "tried": "many"}])

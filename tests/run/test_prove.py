@@ -114,3 +114,22 @@ def test_a_proof_of_the_local_runtime_claims_variables_and_nothing_else(tmp_path
     assert leaking.exit_code == 6, "the control: what claims the same and does not hold is found"
     assert "HOST_SECRET" in leaking.stdout
     assert env["HOST_SECRET"] not in leaking.stdout
+
+
+def test_T6_a_proof_ends_in_its_time_and_what_was_not_tried_by_then_is_not_proved(tmp_path) -> None:
+    made, env = project(tmp_path)
+    with (made.directory / "perstack.toml").open("a") as file:
+        file.write('[experts.other]\ninstruction = "Greet."\n')
+    command = ("prove", "--workspace", str(made.workspace), "--json", "--runtime")
+    late = made.perstack(*command, "waiting", "--max-duration", "200", env=env)
+    assert late.exit_code == 6, late.stderr
+    skills = json.loads(late.stdout)["skills"]
+    assert [skill["expert"] for skill in skills] == ["demo", "other"]
+    for skill in skills:
+        verdicts = {control["control"]: control["verdict"] for control in skill["controls"]}
+        assert verdicts.pop("env") == "unknown"
+        assert set(verdicts.values()) == {"not claimed"}
+    assert "no time left" in late.stdout
+    in_time = made.perstack(*command, "local", "--max-duration", "50000", env=env)
+    assert in_time.exit_code == 0, in_time.stderr
+    assert in_time.stderr.count("trying ") == 2

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from perstack_proxy.sanitise import sanitise_line
 
+from perstack.cli.parsing import whole_number
 from perstack.errors import ExitCode
 
 SUMMARY = "Remove what killed runs left behind"
@@ -18,12 +19,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``perstack gc``."""
     parser.add_argument("--runtime", metavar="NAME", action="append", default=[], help="runtimes (default: all)")
     parser.add_argument(
-        "--packages", metavar="DAYS", type=float, help="also remove locked packages that were not used for so long"
+        "--packages", metavar="DAYS", type=whole_number, help="also remove locked packages not used for so long"
     )
     parser.add_argument("--state-dir", metavar="DIR", help="where journals are kept (default: the user's)")
 
 
-def _unused_packages(days: float | None) -> Iterator[str]:
+def _unused_packages(days: int | None) -> Iterator[str]:
     """What was removed of the installed packages; a lock that names it brings it back."""
     if days is None:
         return

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from perstack.cli.parsing import whole_number
 from perstack.cli.project import add_project_options, open_with
 from perstack.errors import ExitCode, UsageError
 from perstack.skill_policy import CONTROLS, MOUNT_MODES
@@ -36,6 +37,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     relax_help = "try it as for a run that may go without this control; can be repeated"
     parser.add_argument("--relax", metavar="CONTROL", action="append", default=[], choices=CONTROLS, help=relax_help)
+    time_help = "milliseconds that it may take; what was not tried by then is unknown (default: 600000)"
+    parser.add_argument("--max-duration", metavar="MS", type=whole_number, help=time_help)
     parser.add_argument("--junit", metavar="FILE", help="write the result as JUnit XML, too")
     parser.add_argument("--state-dir", metavar="DIR", help="where journals are kept (default: the user's)")
     add_project_options(parser)
@@ -61,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
     from perstack.paths import working_directory
     from perstack.policy.decide import decide
     from perstack.proving.findings import SkillProof
+    from perstack.proving.prove import PROOF_SECONDS
     from perstack.proving.report import as_json, as_junit, as_text
 
     runtime = registry.runtime(loaded.project.runtime or RUNTIME)
@@ -85,6 +89,7 @@ def run(args: argparse.Namespace) -> int:
                 runtime_spec=runtime,
                 workspace=workspace,
                 state_dir=state_dir,
+                seconds=PROOF_SECONDS if args.max_duration is None else args.max_duration / 1000,
                 progress=lambda text: warn([f"trying {text}"]),
             )
         raise AssertionError("the block above returns or raises")

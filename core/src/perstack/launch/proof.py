@@ -18,7 +18,7 @@ from perstack.journal.files import local_state_dir
 from perstack.launch.overlay import has_overlay
 from perstack.launch.plan import egress_settings
 from perstack.policy.env import env_values
-from perstack.proving.prove import ProofContext, prove
+from perstack.proving.prove import PROOF_SECONDS, ProofContext, prove
 from perstack.sandbox.lease import check_works
 from perstack.specs import RuntimeContext
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from perstack.specs import RuntimeSpec
 
 
-async def prove_project(
+async def prove_project(  # noqa: PLR0913 - all by name
     decisions: Sequence[Decision],
     *,
     loaded: Loaded,
@@ -44,6 +44,7 @@ async def prove_project(
     workspace: Path,
     state_dir: Path,
     brief: bool = False,
+    seconds: float = PROOF_SECONDS,
     progress: Callable[[str], None] = lambda _: None,
 ) -> tuple[SkillProof, ...]:
     """What holds for every skill of every Expert that was decided on, each one once.
@@ -56,6 +57,7 @@ async def prove_project(
         workspace: Host directory of the run, resolved.
         state_dir: The user's state directory.
         brief: Leave out what loads the machine.
+        seconds: The longest that all of it may take; what was not tried by then is unknown.
         progress: Told what is about to be tried.
 
     Raises:
@@ -95,6 +97,7 @@ async def prove_project(
             copy=await to_thread.run_sync(_copy, workspace, Path(place)) if copied else None,
             environ=loaded.host_env.values,
             brief=brief,
+            seconds=seconds,
             progress=progress,
         )
         return await prove(tuple(experts.values()), env=env, context=context)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from perstack.proving.attacks import Attack, listed, number, texts
@@ -99,17 +100,18 @@ def _judge_forwarder(case: Case, report: JsonObject) -> Judgement:
     answers = report["answers"]
     if not isinstance(answers, dict):
         raise TypeError("answers")
-    allowed = []
+    refused: Counter[Control] = Counter()
     for name, (control, _) in _requests(case).items():
-        words = str(answers[name]).split()
-        if len(words) > 1 and words[1].startswith("2"):
-            allowed.append(name)
+        answer = str(answers[name])
+        status = [*answer.split(), "", ""][1]
+        refused[control] += status.startswith("4")
+        if status.startswith("2"):
             yield control, False, f"the forwarder allowed {name}"
-    if allowed:
-        return
+        elif not status.startswith("4"):  # silence and a failure of what was let through are no refusals
+            yield control, None, f"{name} got {repr(answer) if answer else 'no answer'} in place of a refusal"
     told = unlisted(case) in case.blocked
-    evidence = f"{len(answers)} requests were refused, and the gate has each on record"
-    for control in ("network", "private-addresses"):
+    for control, count in refused.items():
+        evidence = f"{count} requests were refused, and what the gate refuses is on record"
         yield control, told or None, evidence if told else "the gate has no record of a request, so it may not be there"
 
 

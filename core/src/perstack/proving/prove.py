@@ -38,6 +38,9 @@ AT_ONCE = 4
 """Sandboxes that are attacked at the same time; more of them would only wait for each other."""
 SANDBOX_SECONDS = 40.0
 """For all attacks on one sandbox; those that are left then have told nothing."""
+PROOF_SECONDS = 600.0
+"""For everything, opening the sandboxes included, unless the person says otherwise; what is left has told nothing."""
+LATE = "there was no time left"
 AUDIT_SECONDS = 2.0
 """For the gate's record of a request to arrive."""
 TOOL = "python"
@@ -57,7 +60,8 @@ class ProofContext:
         copy: What skills with an overlay see in the place of the workspace, or None where there is none.
         environ: All variables of the host.
         brief: Leave out what loads the machine.
-        progress: Told of each Expert that is about to be tried.
+        seconds: The longest that all of it may take.
+        progress: Told of each skill that is about to be tried.
     """
 
     runtime: Callable[[tuple[SkillPolicy, ...], Callable[[Event], None]], Runtime]
@@ -70,6 +74,7 @@ class ProofContext:
     copy: Path | None
     environ: Mapping[str, str] = field(repr=False)
     brief: bool = False
+    seconds: float = PROOF_SECONDS
     progress: Callable[[str], None] = lambda _: None
 
 
@@ -111,11 +116,10 @@ async def prove(
         notify=notify,
         copy=context.copy,
     )
-    numbers = count(1)
+    numbers, deadline = count(1), anyio.current_time() + context.seconds
     found: list[SkillProof] = []
     async with outside(_baits(context), context.scratch) as host:
         for expert in experts:
-            context.progress(f"{expert.key}: {len(expert.skills)} skills on {context.runtime_name}")
             cases = [
                 Case(
                     number=next(numbers),
@@ -129,7 +133,10 @@ async def prove(
                 )
                 for policy in expert.skills
             ]
-            found += await _expert(cases, probes[expert.key], lease)
+            proofs = {case.policy.skill: _untried(case.policy, context.claims) for case in cases}
+            with anyio.move_on_at(deadline):
+                await _expert(cases, probes[expert.key], lease, context.progress, proofs)
+            found += proofs.values()
     return tuple(found)
 
 
@@ -139,21 +146,26 @@ def _baits(context: ProofContext) -> list[Path]:
     return [place for place in places if not place.is_relative_to(context.workspace)]
 
 
-async def _expert(cases: Sequence[Case], probes: Sequence[SkillPolicy], lease: LeaseContext) -> list[SkillProof]:
-    """The proofs of one Expert's skills, in the order of `cases`."""
+async def _expert(
+    cases: Sequence[Case],
+    probes: Sequence[SkillPolicy],
+    lease: LeaseContext,
+    progress: Callable[[str], None],
+    proofs: dict[str, SkillProof],
+) -> None:
+    """Puts the proof of each of one Expert's skills into `proofs` as it is there."""
     env = {case.policy.skill: case.values for case in cases}
-    proofs: dict[str, SkillProof] = {case.policy.skill: _without_sandbox(case.policy) for case in cases}
     limiter = anyio.CapacityLimiter(AT_ONCE)
 
     async def attack(case: Case, skill: ConnectedSkill) -> None:
         async with limiter:
+            progress(f"{case.policy.expert} / {case.policy.skill} on {lease.runtime_name}")
             proofs[case.policy.skill] = await _skill(case, skill)
 
     async with open_skills(probes, env=env, context=lease) as skills, anyio.create_task_group() as tasks:
         for case in cases:
             if case.policy.skill in skills:
                 tasks.start_soon(attack, case, skills[case.policy.skill])
-    return [proofs[case.policy.skill] for case in cases]
 
 
 def _probe(*, own_files: bool) -> tuple[str, ...]:
@@ -162,10 +174,16 @@ def _probe(*, own_files: bool) -> tuple[str, ...]:
     return ("python3" if own_files else sys.executable, "-I", "-c", program)
 
 
-def _without_sandbox(policy: SkillPolicy) -> SkillProof:
-    """A skill that runs elsewhere, or that a person serves: nothing is claimed of it."""
+def _untried(policy: SkillPolicy, claims: frozenset[Control]) -> SkillProof:
+    """Of a skill with a sandbox nothing is known before it was tried. Of one that runs elsewhere nothing is claimed."""
+    claimed = claims if policy.argv else frozenset()
+    findings = [finding for each in _applying(policy, claimed) for finding in each.cannot_tell(LATE)]
     return SkillProof(
-        expert=policy.expert, skill=policy.skill, sandbox="", seconds=0.0, controls=control_proofs(policy, (), ())
+        expert=policy.expert,
+        skill=policy.skill,
+        sandbox="",
+        seconds=0.0,
+        controls=control_proofs(policy, claimed, findings),
     )
 
 
@@ -176,7 +194,7 @@ async def _skill(case: Case, skill: ConnectedSkill) -> SkillProof:
     deadline = started + SANDBOX_SECONDS
     for each in _applying(case.policy, claimed):
         left = deadline - time.monotonic()
-        findings += await _made(each, case, skill, left) if left > 0 else each.cannot_tell("there was no time left")
+        findings += await _made(each, case, skill, left) if left > 0 else each.cannot_tell(LATE)
     return SkillProof(
         expert=case.policy.expert,
         skill=case.policy.skill,
