@@ -30,7 +30,7 @@ from perstack.testing.model_server import Call, ModelServer, Turn
 from perstack.testing.runtime_kit import ORDINARY_USER, runtime_kit
 from perstack.tools.stdio import StdioTransport
 from perstack_containers.api import ApiEngine
-from perstack_containers.image import Recipe
+from perstack_containers.image import Recipe, base_image
 from perstack_containers.runtime import BASE_SKILL, ContainerRuntime
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -83,12 +83,8 @@ def environment(engine: str) -> dict[str, str]:
         FileNotFoundError: There is no such engine; says so.
     """
     report = ROOT / "build" / "engines.json"
-    found = json.loads(report.read_text(encoding="utf-8"))[engine] if report.exists() else {}
-    env = {"PERSTACK_CACHE_DIR": str(ROOT / "build" / "cache")}
-    if "host" in found:
-        env[{"docker": "DOCKER_HOST", "podman": "CONTAINER_HOST"}[engine]] = found["host"]
-    if "containers_conf" in found:
-        env["CONTAINERS_CONF"] = found["containers_conf"]
+    found = json.loads(report.read_text(encoding="utf-8"))[engine]["env"] if report.exists() else {}
+    env = {"PERSTACK_CACHE_DIR": str(ROOT / "build" / "cache"), **found}
     if subprocess.run([engine, "info"], env={**os.environ, **env}, capture_output=True, check=False).returncode:
         raise FileNotFoundError(f"{engine} does not answer here")
     return env
@@ -123,7 +119,7 @@ def _project() -> Iterator[Path]:
 
 
 def _bare(engine: str, env: Mapping[str, str]) -> float:
-    image = Recipe(uid=ORDINARY_USER, gid=ORDINARY_USER).tag
+    image = Recipe(uid=ORDINARY_USER, gid=ORDINARY_USER, base=base_image(env)).tag
     started = time.perf_counter()
     with subprocess.Popen(
         [engine, "run", "--rm", *FLAGS, image, "printf", "x"],

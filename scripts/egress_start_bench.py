@@ -16,7 +16,6 @@ from perstack.testing.project import Project
 ROOT = Path(__file__).resolve().parent.parent
 REPORT = ROOT / "build" / "engines.json"
 ENGINES = ("docker", "podman")
-VARIABLES = {"docker": "DOCKER_HOST", "podman": "CONTAINER_HOST"}
 SECONDS = 600.0
 EXPERT = '[experts.box]\ninstruction = "Try."\n'
 SKILL = (
@@ -47,10 +46,7 @@ def added(engine: str, runs: int) -> float:
 
 def first_answer(project: Project, engine: str, extra: str) -> float:
     """Seconds from the start of perstack to the first tool's answer."""
-    report = json.loads(REPORT.read_text())[engine]
-    env = {VARIABLES[engine]: report["host"], "PERSTACK_CACHE_DIR": str(ROOT / "build" / "cache")}
-    if "containers_conf" in report:
-        env["CONTAINERS_CONF"] = report["containers_conf"]
+    env = {**json.loads(REPORT.read_text())[engine]["env"], "PERSTACK_CACHE_DIR": str(ROOT / "build" / "cache")}
     project.write(EXPERT + SKILL + extra)
     words = ("run", "--runtime", engine, "--workspace", str(project.workspace), "--", "box", "go")
     with ModelServer([Turn(calls=[Call("identity", {})]), Turn(text="done")]) as server:

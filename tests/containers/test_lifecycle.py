@@ -78,7 +78,8 @@ def test_AH1_a_kill_at_any_moment_leaves_nothing_behind(hostile, real) -> None:
 @pytest.mark.xdist_group("podman")
 def test_AH1_a_private_podman_service_ends_with_a_killed_run(tmp_path) -> None:
     hostile = box(tmp_path, "podman")
-    real, private = hostile.engine, {"CONTAINERS_CONF": hostile.engine.env["CONTAINERS_CONF"]}
+    real = hostile.engine
+    private = {name: value for name, value in real.env.items() if name != "CONTAINER_HOST"}
     hostile.engine = dataclasses.replace(real, env=private)
 
     def services() -> list[str]:
@@ -122,7 +123,7 @@ def test_AH2_gc_removes_what_a_killed_run_left_and_never_anything_else(hostile, 
 
     def make(*options: str) -> str:
         done = subprocess.run(
-            [real.name, "create", "--network=none", *options, "debian:bookworm-slim", "true"],
+            [real.name, "create", "--network=none", *options, real.base, "true"],
             capture_output=True, text=True, check=True, env=env,
         )  # fmt: skip
         return done.stdout.split()[-1]

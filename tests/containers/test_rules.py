@@ -11,7 +11,6 @@ from perstack.skill_policy import CONTROLS, Limits
 from perstack_containers.context import DATA
 from perstack_containers.enforced import Evidence, enforced
 from perstack_containers.engine import Dialect
-from perstack_containers.image import Recipe, ready
 from perstack_containers.labels import OWNER, RUN, SUPERVISOR, is_left_over, run_labels
 from perstack_containers.pid1 import exit_code
 from perstack_containers.spec import TMPFS, Bind, ContainerSpec, create_body, skill_env
@@ -153,36 +152,6 @@ def test_AH2_only_containers_of_this_user_whose_supervisor_has_ended_are_left_ov
     assert not is_left_over({**alive, OWNER: "4242", SUPERVISOR: "another-boot/1/1/1"})
     assert not is_left_over({**alive, SUPERVISOR: ""})
     assert not is_left_over({name: value for name, value in alive.items() if name != RUN})
-
-
-class NoImages:
-    def __init__(self, found: object) -> None:
-        self._found = found
-
-    def image(self, name: str) -> object:
-        return self._found
-
-
-def test_an_image_is_named_by_all_that_decides_its_content() -> None:
-    recipes = [
-        Recipe(uid=1000, gid=1000),
-        Recipe(uid=1001, gid=1000),
-        Recipe(uid=1000, gid=1000, base="debian:trixie-slim"),
-        Recipe(uid=1000, gid=1000, base="debian:trixie-slim", kind="own"),
-        Recipe(uid=1000, gid=1000, kind="egress"),
-    ]
-    assert len({recipe.tag for recipe in recipes}) == len(recipes)
-    assert recipes[0].tag == Recipe(uid=1000, gid=1000).tag
-    assert ready(NoImages(None), recipes[0]) is None
-
-
-def test_the_base_that_the_user_names_is_the_one_of_builds_and_of_runs(monkeypatch) -> None:
-    usual = Recipe(uid=1000, gid=1000)
-    monkeypatch.setenv("PERSTACK_SANDBOX_BASE", "debian@sha256:0123")
-    assert Recipe(uid=1000, gid=1000).base == "debian@sha256:0123"
-    assert Recipe(uid=1000, gid=1000).tag != usual.tag
-    monkeypatch.setenv("PERSTACK_SANDBOX_BASE", "")
-    assert Recipe(uid=1000, gid=1000) == usual
 
 
 def test_the_exit_code_of_a_signal_is_told_as_a_shell_tells_it() -> None:

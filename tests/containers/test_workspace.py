@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from engines import Box, answers, python
-from perstack_containers.image import Recipe
 
 pytestmark = pytest.mark.engine
 
@@ -203,8 +202,8 @@ def test_AC4_an_image_that_only_has_our_name_is_refused(hostile, real) -> None:
     owned(hostile, IMPOSTOR)
     assert hostile.ask("result = 1") == [1], "the control: the real one is started"
     env = {**os.environ, **real.env}
-    tag = Recipe(uid=IMPOSTOR, gid=IMPOSTOR).tag
-    subprocess.run([real.name, "tag", "debian:bookworm-slim", tag], check=True, env=env, capture_output=True)
+    tag = real.image_of(IMPOSTOR)
+    subprocess.run([real.name, "tag", real.base, tag], check=True, env=env, capture_output=True)
     try:
         refused = hostile.run(python("result = 1"))
         assert refused.exit_code == 5

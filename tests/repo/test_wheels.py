@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from engines import engine
 from packaging.requirements import Requirement
 from perstack.testing.model_server import Call, ModelServer, Turn
 from repository import ROOT, distributions, read_toml
@@ -140,6 +141,7 @@ def test_the_docker_runtime_installed_alone_runs_an_expert_in_a_sandbox(wheels, 
         env = {
             "PATH": os.defpath,
             "HOME": str(tmp_path),
+            **engine("docker").env,
             "PERSTACK_CACHE_DIR": str(ROOT / "build" / "cache"),
             "OPENAI_API_KEY": secrets.token_hex(16),
             "OPENAI_BASE_URL": server.openai_url,

@@ -29,7 +29,6 @@ from perstack.testing.fnet.namespace import JoinedNamespace
 from perstack.testing.model_server import Call
 from perstack.testing.project import RunResult
 
-BASE = "debian:bookworm-slim"
 NAMES = ("*.example.com", "*.wild.example.com", "*.example.org", "*.example.net")
 """What the certificate of the fake internet's servers is for."""
 AUTHORITY = "/workspace/authority.crt"
@@ -139,7 +138,7 @@ def container_internet(
         "--network=none",
         *ipv6,
         *options,
-        BASE,
+        real.base,
         "sleep",
         "infinity",
     ]

@@ -19,7 +19,7 @@ from perstack.testing.model_server import Call, ModelServer, Turn
 from perstack.testing.project import Project, RunResult
 from perstack_containers.context import sandbox_files
 from perstack_containers.http import EngineFailure, call, containers
-from perstack_containers.image import Recipe
+from perstack_containers.image import Recipe, base_image
 from perstack_containers.labels import RUN, SKILL, SUPERVISOR
 from repository import ROOT
 
@@ -48,10 +48,19 @@ class Engine:
         return call(self.socket, "GET", f"/containers/{container}/json")
 
     @property
+    def base(self) -> str:
+        """What images start from here, where no registry answers."""
+        return base_image(self.env)
+
+    @property
     def image(self) -> str:
         """The sandbox image of the tests' user; a run of perstack made it."""
+        return self.image_of(NEVER_ROOT)
+
+    def image_of(self, user: int) -> str:
+        """The sandbox image of a user and the group of that number."""
         sandbox_files.cache_clear()  # in a working tree they may have changed since
-        return Recipe(uid=NEVER_ROOT, gid=NEVER_ROOT).tag
+        return Recipe(uid=user, gid=user, base=self.base).tag
 
     def bare(self, source: str, *options: str, image: str | None = None) -> object:
         """What a program finds in a container of this engine without any of our flags but `options`: the control."""
@@ -69,11 +78,7 @@ def engine(name: str) -> Engine:
     if not REPORT.exists():
         pytest.fail("no engines: run scripts/engines first, as `make test` does")
     report = json.loads(REPORT.read_text())[name]
-    variable = {"docker": "DOCKER_HOST", "podman": "CONTAINER_HOST"}[name]
-    env = {variable: report["host"]}
-    if "containers_conf" in report:
-        env["CONTAINERS_CONF"] = report["containers_conf"]
-    return Engine(name=name, socket=report["host"].removeprefix("unix://"), env=env)
+    return Engine(name=name, socket=report["host"].removeprefix("unix://"), env=report["env"])
 
 
 @dataclass

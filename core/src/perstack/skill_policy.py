@@ -163,3 +163,8 @@ class SkillPolicy:
     packages: Mount | None = None
     limits: Limits = Limits()
     required: frozenset[Control] = frozenset()
+
+
+def is_pinned(image: str) -> bool:
+    """Whether the name of a container image says what is in it: a registry's digest, or an engine's own id."""
+    return "@sha256:" in image or image.startswith("sha256:")

@@ -22,7 +22,7 @@ from perstack.config.skills import BASE_SKILL, McpSkill, RemoteSkill, RequiredEn
 from perstack.policy import base_skill, commands, env
 from perstack.policy.limits import LOCAL_RUNTIME
 from perstack.policy.packages import packages, program
-from perstack.skill_policy import Origin
+from perstack.skill_policy import Origin, is_pinned
 from perstack.tools.suspicion import suspicions
 
 if TYPE_CHECKING:
@@ -227,7 +227,7 @@ class _Case:
             yield place.finding("PKG004", f"runs {self.locked[place.where]} packages as they are locked", "command")
         else:
             yield from _packages(place, skill, argv)
-        if skill.image is not None and "@sha256:" not in skill.image:
+        if skill.image is not None and not is_pinned(skill.image):
             yield place.finding("IMG001", f"{skill.image} has no digest", "image")
 
     def _variable(self, place: _Place, entry: RequiredEnv, position: int) -> Iterator[Finding]:

@@ -52,7 +52,11 @@ class ApiEngine:
                 return None
             raise
         labels = object_of(object_of(found.get("Config")).get("Labels"))
-        return Image(id=str(found["Id"]), labels={name: str(value) for name, value in labels.items()})
+        return Image(
+            id=str(found["Id"]),
+            digests=tuple(map(str, _items(found.get("RepoDigests")))),
+            labels={name: str(value) for name, value in labels.items()},
+        )
 
     def create(self, body: JsonObject) -> str:
         """The id of a new container, not started."""

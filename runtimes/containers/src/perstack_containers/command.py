@@ -20,7 +20,7 @@ from perstack_proxy.limits import MIB
 from perstack_proxy.sanitise import sanitise_line
 
 from perstack_containers.image import BASE_VARIABLE, Kind, Recipe, base_image, build, ready
-from perstack_containers.labels import IMAGE
+from perstack_containers.labels import BASE, IMAGE
 from perstack_containers.place import running_service
 from perstack_containers.runtime import ContainerRuntime, Host
 
@@ -40,7 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--base",
         metavar="IMAGE",
         default=base,
-        help=f"a Debian image, best by digest; runs take the one in {BASE_VARIABLE} (default: {base})",
+        help=f"a Debian image, best by digest; runs start from the one in {BASE_VARIABLE} (default: {base})",
     )
     parser.add_argument("--workspace", metavar="DIR", default=".", help="build for the user of this workspace")
 
@@ -93,6 +93,8 @@ def _list(name: str, host: Host, recipes: Sequence[Recipe], *, prune: bool) -> N
     for found in images.images(IMAGE):
         current = found.labels.get(IMAGE) in digests
         line = f"{name}: {', '.join(found.tags) or found.id}  {found.size // MIB} MiB"
+        if BASE in found.labels:
+            line += f"  from {sanitise_line(found.labels[BASE])}"
         if prune and not current:
             images.remove(found.id)
             print(f"{line}  removed")

@@ -70,10 +70,15 @@ class Started:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Image:
-    """An image that is there."""
+    """An image that is there.
+
+    Attributes:
+        digests: Names by which a registry gives exactly this image; none if it was made here.
+    """
 
     id: str
     tags: tuple[str, ...] = ()
+    digests: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     size: int = 0
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from perstack.errors import PolicyError, SandboxUnavailable
+from perstack.skill_policy import is_pinned
 
 from perstack_containers.context import (
     data,
@@ -20,7 +21,7 @@ from perstack_containers.context import (
     sandbox_files,
 )
 from perstack_containers.http import EngineFailure
-from perstack_containers.labels import IMAGE
+from perstack_containers.labels import BASE, IMAGE
 
 if TYPE_CHECKING:
     from perstack_containers.engine import ContainerEngine, Image, ImageStore
@@ -34,7 +35,8 @@ BUILD_FILES: dict[Kind, str] = {
     "own": "Derived.Dockerfile",
     "egress": "Egress.Dockerfile",
 }
-DEFAULT_BASE = "debian:bookworm-slim"
+DEFAULT_BASE = "docker.io/library/debian@sha256:7c7b2c966bc9ee8cedfeef67e0e279108992c77681fa595db4a9d65c06ccc587"
+"""Debian's ``bookworm-20261005-slim``, all architectures; docs/decisions/container-engines.md says how to renew it."""
 BASE_VARIABLE = "PERSTACK_SANDBOX_BASE"
 LAST_LINES = 15
 
@@ -107,7 +109,10 @@ def build(engine: ContainerEngine, images: ImageStore, recipe: Recipe, *, cache:
         args |= {"USER_ID": str(recipe.uid), "GROUP_ID": str(recipe.gid)}
     try:
         for line in images.build(
-            _context(engine, recipe, cache), tag=recipe.tag, args=args, labels={IMAGE: recipe.digest}
+            _context(engine, recipe, cache),
+            tag=recipe.tag,
+            args=args,
+            labels={IMAGE: recipe.digest, BASE: recipe.base},
         ):
             last = [*last[-LAST_LINES:], line]
             if line.lower().startswith("step "):
@@ -118,13 +123,28 @@ def build(engine: ContainerEngine, images: ImageStore, recipe: Recipe, *, cache:
         progress("error", str(error))
         raise SandboxUnavailable(
             f"The {'egress' if recipe.kind == 'egress' else 'sandbox'} image could not be built:\n{words}",
-            hint=f"The base image {recipe.base!r} has to be there or to be pulled; "
-            f"another can be named, best by digest, in {BASE_VARIABLE}.",
+            hint=_other_base(recipe),
         ) from error
     if found is None:
         raise SandboxUnavailable(f"The engine built no image {recipe.tag!r}.", hint="See: perstack doctor")
+    if not is_pinned(recipe.base):
+        progress("building", _moving(engine, recipe.base))
     progress("complete", recipe.tag)
     return found
+
+
+def _other_base(recipe: Recipe) -> str:
+    """What to do about a base that the engine has not and could not pull."""
+    place = "`image` in the skill's table" if recipe.kind == "own" else f"{BASE_VARIABLE} (or --base)"
+    return f"If the engine cannot pull {recipe.base!r}, pull or import it yourself, or name another in {place}."
+
+
+def _moving(engine: ContainerEngine, base: str) -> str:
+    """That a base is not pinned, and what would pin it."""
+    found = engine.image(base)
+    digests = found.digests if found is not None else ()
+    advice = f"name {digests[0]} to have this one again" if digests else "only a digest names what is in it"
+    return f"{base} is a tag, which another image can get: {advice}"
 
 
 def _context(engine: ContainerEngine, recipe: Recipe, cache: Path) -> bytes:

@@ -15,6 +15,7 @@ EXPERT = "perstack.expert"
 SKILL = "perstack.skill"
 SERVICE = "perstack.service"
 IMAGE = "perstack.image"
+BASE = "perstack.base"
 
 
 def run_labels(run_id: str) -> dict[str, str]:

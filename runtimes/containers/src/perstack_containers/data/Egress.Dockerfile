@@ -2,6 +2,7 @@
 ARG BASE
 FROM ${BASE}
 RUN apt-get update \
+ && DEBIAN_FRONTEND=noninteractive apt-get upgrade -y --no-install-recommends \
  && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends python3 squid-openssl \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt \
  && find / -xdev -type f -perm /6000 -exec chmod a-s {} +
