@@ -100,8 +100,8 @@ def test_only_the_last_outputs_are_kept_and_none_has_a_name(server, workspace):
     assert len(spills) == 8
 
 
-def test_without_a_place_for_temporary_files_only_the_rest_of_an_output_is_missing(launch, workspace):
-    server = launch(workspace, env={**os.environ, "TMPDIR": "/nonexistent"})
+def test_without_a_place_for_temporary_files_only_the_rest_of_an_output_is_missing(launch, workspace, tmp_path):
+    server = launch(workspace, env={**os.environ, "TMPDIR": str(tmp_path / "missing")})
     result = server.ok("exec", command="seq", args=["1", "30000"])
     assert result["output"].startswith("1\n2\n")
     assert result["truncated"]

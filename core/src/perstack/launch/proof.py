@@ -18,6 +18,7 @@ from perstack.journal.files import local_state_dir
 from perstack.launch.overlay import has_overlay
 from perstack.launch.plan import egress_settings
 from perstack.policy.env import env_values
+from perstack.proving.keeper import keeper
 from perstack.proving.prove import PROOF_SECONDS, ProofContext, prove
 from perstack.sandbox.lease import check_works
 from perstack.specs import RuntimeContext
@@ -75,7 +76,7 @@ async def prove_project(  # noqa: PLR0913 - all by name
         made = RuntimeContext(
             run_id=new_id(),
             job_id=new_id(),
-            state_dir=Path(place),
+            state_dir=place,
             notify=notify,
             policies=policies,
             egress=egress_settings(loaded.project),
@@ -83,7 +84,7 @@ async def prove_project(  # noqa: PLR0913 - all by name
         return runtime_spec.factory(made)
 
     # What a sandbox changes in a copy of the workspace is thrown away with this directory.
-    with tempfile.TemporaryDirectory(prefix="perstack-proof-") as place:
+    with keeper() as kept, kept.directory(Path(tempfile.gettempdir()), "perstack-proof-") as place:
         await check_works(runtime_spec.name, runtime((), lambda _: None))
         copied = any(map(has_overlay, decisions))
         context = ProofContext(
@@ -93,8 +94,8 @@ async def prove_project(  # noqa: PLR0913 - all by name
             registry=registry,
             workspace=workspace,
             state_dir=state_dir,
-            scratch=Path(place),
-            copy=await to_thread.run_sync(_copy, workspace, Path(place)) if copied else None,
+            keeper=kept,
+            copy=await to_thread.run_sync(_copy, workspace, place) if copied else None,
             environ=loaded.host_env.values,
             brief=brief,
             seconds=seconds,

@@ -7,11 +7,7 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import socket
-import subprocess
-import sys
-import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -26,13 +22,13 @@ from perstack.background import background
 if TYPE_CHECKING:
     from anyio.abc import ByteStream, Listener, TaskGroup
 
+    from perstack.proving.keeper import Keeper
+
 CANARY = "PERSTACK_CANARY"
 UNIX = "the unix socket"
 MOST_ADDRESSES = 8
 MOST_BYTES = 256
 SELF_CHECK_SECONDS = 2.0
-KEEPER = "import shutil, sys; sys.stdin.read(); [shutil.rmtree(path, True) for path in sys.argv[1:]]"
-"""Ends with its standard input, which is ours, and removes what we can no longer remove when we are killed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,19 +79,18 @@ def _begins_with(path: Path, mark: str) -> bool:
 
 
 @asynccontextmanager
-async def outside(places: Sequence[Path], scratch: Path) -> AsyncIterator[Host]:
+async def outside(places: Sequence[Path], keeper: Keeper) -> AsyncIterator[Host]:
     """The host's side while sandboxes are put to the proof; nothing of it stays, also when this process is killed.
 
     Args:
         places: Directories that get a bait each.
-        scratch: A directory that is not needed afterwards.
+        keeper: Removes them when we cannot, and is a process of this user to spy on.
     """
-    mark, decoy = secrets.token_hex(16), secrets.token_hex(16)
+    mark = secrets.token_hex(16)
     async with AsyncExitStack() as stack:
         canary = f"canary-{mark}"
-        baits = tuple(stack.enter_context(_bait(place, canary, mark)) for place in places)
+        baits = tuple(stack.enter_context(_bait(keeper, place, canary, mark)) for place in places)
         stack.enter_context(_variable(CANARY, mark))
-        stack.enter_context(_decoy(decoy, (*baits, scratch)))
         tasks = await stack.enter_async_context(background())
         ears = _Ears(tasks, mark)
         unix = baits[0] / "answers.sock"
@@ -107,7 +102,7 @@ async def outside(places: Sequence[Path], scratch: Path) -> AsyncIterator[Host]:
         services, udp = await ears.tcp(), await ears.udp()
         yield Host(
             mark=mark,
-            decoy=decoy,
+            decoy=keeper.decoy,
             baits=baits,
             canary=canary,
             unix=unix,
@@ -119,17 +114,14 @@ async def outside(places: Sequence[Path], scratch: Path) -> AsyncIterator[Host]:
 
 
 @contextmanager
-def _bait(place: Path, canary: str, mark: str) -> Iterator[Path]:
+def _bait(keeper: Keeper, place: Path, canary: str, mark: str) -> Iterator[Path]:
     """A directory that anybody who sees it may use, so that only the boundary keeps a skill from it."""
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
-    bait = Path(tempfile.mkdtemp(prefix="perstack-prove-", dir=place))
-    try:
+    with keeper.directory(place, "perstack-prove-") as bait:
         bait.chmod(0o777)
         (bait / canary).write_text(mark, encoding="ascii")
         (bait / canary).chmod(0o644)
         yield bait
-    finally:
-        shutil.rmtree(bait, ignore_errors=True)
 
 
 @contextmanager
@@ -140,18 +132,6 @@ def _variable(name: str, value: str) -> Iterator[None]:
         yield
     finally:
         del os.environ[name]
-
-
-@contextmanager
-def _decoy(word: str, scratch: Sequence[Path]) -> Iterator[None]:
-    """A process of this user with `word` in its variables, which outlives us for as long as it takes to tidy up."""
-    command = [sys.executable, "-I", "-S", "-c", KEEPER, *map(str, scratch)]
-    env = {"PERSTACK_DECOY": word, **{name: os.environ[name] for name in ("SYSTEMROOT",) if name in os.environ}}
-    with subprocess.Popen(command, stdin=subprocess.PIPE, env=env, start_new_session=True) as process:
-        try:
-            yield
-        finally:
-            process.kill()
 
 
 class _Ears:

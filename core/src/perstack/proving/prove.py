@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from perstack.messages import JsonObject
     from perstack.policy.decide import ExpertPolicy
     from perstack.protocols import Runtime
+    from perstack.proving.keeper import Keeper
     from perstack.sandbox.lease import Transports
     from perstack.skill_policy import Control, SkillPolicy
 
@@ -56,7 +57,7 @@ class ProofContext:
         claims: What the runtime claims.
         workspace: Host directory of the run, resolved.
         state_dir: The user's state directory, which no sandbox may see.
-        scratch: A directory of the proof's own.
+        keeper: Removes what the proof makes outside of the sandboxes.
         copy: What skills with an overlay see in the place of the workspace, or None where there is none.
         environ: All variables of the host.
         brief: Leave out what loads the machine.
@@ -70,7 +71,7 @@ class ProofContext:
     registry: Transports
     workspace: Path
     state_dir: Path
-    scratch: Path
+    keeper: Keeper
     copy: Path | None
     environ: Mapping[str, str] = field(repr=False)
     brief: bool = False
@@ -118,7 +119,7 @@ async def prove(
     )
     numbers, deadline = count(1), anyio.current_time() + context.seconds
     found: list[SkillProof] = []
-    async with outside(_baits(context), context.scratch) as host:
+    async with outside(_baits(context), context.keeper) as host:
         for expert in experts:
             cases = [
                 Case(
