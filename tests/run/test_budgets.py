@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import pytest
 from perstack.messages import Usage
 from perstack.testing.model_server import Call, Gate, ModelServer, Stall, Turn
 from perstack.testing.model_server.requests import ModelRequest
@@ -33,6 +34,25 @@ def test_AX9_a_job_stops_when_its_time_is_up_whatever_it_does(project: Project) 
     assert result.exit_code == 3
     assert result.values("stopRunByBudget", "budget") == ("time",)
     assert seconds < 20
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "key"),
+    [
+        ("--max-steps", "1", ""),
+        ("--max-tokens", "10", ""),
+        ("--max-duration", "1", ""),
+        ("--max-cost", "0.000001", "[models.scripted]\nprices = { input = 1.0, output = 4.0 }\n"),
+    ],
+)
+def test_a_person_is_told_the_option_of_the_budget_that_is_used_up(
+    project: Project, option: str, value: str, key: str
+) -> None:
+    project.write(key + DEMO)
+    with ModelServer([Turn(calls=LOOK, times=None)]) as server:
+        result = project.run("demo", "Go.", option, value, "--output", "text", server=server)
+    assert result.exit_code == 3
+    assert f"{option} " in result.stderr.splitlines()[-2], result.stderr
 
 
 def test_W_30_the_use_of_the_window_is_that_of_the_newest_request(project: Project) -> None:

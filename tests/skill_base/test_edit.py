@@ -33,6 +33,17 @@ def test_AF14_W_57_line_endings_stay_as_they_are(server, workspace):
     assert file.read_bytes() == b"1\r\n2\r\n2b\r\n3\nfour\r\n"
 
 
+def test_AF14_W_57_a_line_that_is_new_in_a_file_of_windows_lines_ends_as_they_do(server, workspace):
+    file = workspace / "f"
+    file.write_bytes(b"one\r\ntwo\r\n")
+    server.ok("editTextFile", path="f", oldText="two", newText="2\n3")
+    assert file.read_bytes() == b"one\r\n2\r\n3\r\n"
+    server.ok("editTextFile", path="f", oldText="one\n", newText="")
+    assert file.read_bytes() == b"2\r\n3\r\n"
+    server.ok("editTextFile", path="f", oldText="\r\n", newText="\n", replaceAll=True)
+    assert file.read_bytes() == b"2\n3\n", "who names a line break means it"
+
+
 def test_AF14_bytes_that_are_no_text_stay_as_they_are(server, workspace):
     file = workspace / "f"
     file.write_bytes(b"\xef\xbb\xbf\xff\xfe old \x80")
@@ -123,10 +134,12 @@ def test_a_file_over_the_limit_is_refused(server, workspace):
 def test_AF14_any_unique_text_is_replaced_exactly(server, workspace, before, old, new, after):
     text = before + old + after
     (workspace / "f").write_bytes(text.encode())
+    if "\r" not in old + new and 0 < text.count("\n") == text.count("\r\n"):
+        old, new = old.replace("\n", "\r\n"), new.replace("\n", "\r\n")
     places = [start for start in range(len(text)) if text.startswith(old, start)]
     result = server.call("editTextFile", path="f", oldText=old, newText=new)
     if len(places) == 1:
         assert (workspace / "f").read_bytes() == (before + new + after).encode()
     else:
-        assert result["error"] == "NotUnique"
+        assert result["error"] == ("NotUnique" if places else "NotFound")
         assert (workspace / "f").read_bytes() == text.encode()

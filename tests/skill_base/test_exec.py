@@ -67,6 +67,18 @@ def test_AS5_a_command_cannot_read_the_servers_own_variables(launch, workspace, 
     assert canary not in result["output"]
 
 
+@pytest.mark.parametrize("odd", ["\0", "\ud800", "\udc41"])
+def test_AF13_what_the_system_cannot_take_is_an_error_of_the_arguments(server, odd):
+    for arguments in (
+        {"command": odd},
+        {"command": "echo", "args": [odd]},
+        {"command": "echo", "cwd": odd},
+        {"command": "echo", "env": {"A": odd}},
+    ):
+        assert server.refused("exec", **arguments)[0] == "InvalidArguments"
+    assert server.ok("exec", command="echo", args=["é"], env={"A": "é"})["output"] == "é\n"
+
+
 @pytest.mark.parametrize("name", ["A=B", "", "A B", "1A", "Ä", "A\n"])
 def test_an_impossible_name_is_an_error(server, name):
     assert server.refused("exec", command="true", env={name: "x"})[0] == "InvalidArguments"

@@ -162,6 +162,15 @@ def test_what_exists_is_not_overwritten_by_move_or_create(server, workspace):
     server.ok("moveFile", source="a", destination="c")
 
 
+def test_a_directory_is_not_moved_into_itself_and_nothing_is_made_on_the_way(server, workspace):
+    (workspace / "a" / "b").mkdir(parents=True)
+    kind, message = server.refused("moveFile", source="a", destination="a/new/place")
+    assert (kind, "into itself" in message) == ("InvalidArguments", True)
+    assert [entry.name for entry in (workspace / "a").iterdir()] == ["b"]
+    server.ok("moveFile", source="a", destination="ab/new")
+    assert (workspace / "ab" / "new" / "b").is_dir()
+
+
 def test_delete_tools_say_which_one_is_right(server, workspace):
     (workspace / "d/e/f").mkdir(parents=True)
     (workspace / "d/e/file").touch()

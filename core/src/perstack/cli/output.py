@@ -113,6 +113,7 @@ class Words:
         from perstack.terminal.progress import Screen
 
         self._expert = expert
+        self._more = "--max-steps N"
         self._screen = Screen(Output(sys.stderr, os.environ), verbose=verbose)
         self.tick = self._screen.tick
         self.pause = self._screen.pause
@@ -120,6 +121,7 @@ class Words:
 
     def event(self, event: Event, _data: bytes, /) -> None:
         """Show what changed."""
+        self._more = _MORE.get(getattr(event, "budget", ""), self._more)
         self._screen.event(event)
 
     def end(self, ended: Ended) -> None:
@@ -129,15 +131,19 @@ class Words:
         if ended.run.status == "completed":
             show_answer(Output(sys.stdout, os.environ), ended.run.answer)
         else:
-            Output(sys.stderr, os.environ).line(f"perstack: {_how_to_go_on(ended, self._expert)}")
+            Output(sys.stderr, os.environ).line(f"perstack: {_how_to_go_on(ended, self._expert, self._more)}")
 
 
-def _how_to_go_on(ended: Ended, expert: str) -> str:
+_MORE = {"tokens": "--max-tokens N", "cost": "--max-cost USD", "time": "--max-duration MS"}
+"""By the budget that is used up, what goes on with a larger one."""
+
+
+def _how_to_go_on(ended: Ended, expert: str, more: str) -> str:
     command = f"perstack run {expert} QUERY --continue-job {ended.job_id}"
     match ended.run.status:
         case "stoppedByInteractiveTool":
             return f"The job waits for an answer. Give it with: {command} -i"
         case "stoppedByExceededMaxSteps" | "stoppedByBudget":
-            return f"The job's budget is used up. Go on with: {command} --max-steps N"
+            return f"The job's budget is used up. Go on with: {command} {more}"
         case _:
             return f"The run failed. Go on with: {command}"

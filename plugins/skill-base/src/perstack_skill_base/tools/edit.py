@@ -54,8 +54,9 @@ def _edit(call: Call, shown: str, content: bytes, texts: tuple[str, str], *, eve
     before, after = map(bytes_of, texts)
     if not before:
         raise invalid("oldText is empty. Give the text to replace, or use writeTextFile or appendTextFile.")
-    if before not in content and b"\r\n" in content:
-        # The file has Windows line endings, and the model wrote the lines of its text with others.
+    missed = before not in content and b"\r\n" in content
+    if missed or (b"\r" not in before + after and _has_only_crlf(content)):
+        # The file has Windows line endings, and the model wrote the lines of its texts with others.
         before, after = _with_crlf(before), _with_crlf(after)
     starts = list(_occurrences(content, before, most=11))
     if not starts:
@@ -82,6 +83,10 @@ def _occurrences(content: bytes, wanted: bytes, *, most: int) -> Iterator[int]:
         yield start
         most -= 1
         start = content.find(wanted, start + 1)
+
+
+def _has_only_crlf(content: bytes) -> bool:
+    return 0 < content.count(b"\n") == content.count(b"\r\n")
 
 
 def _with_crlf(text: bytes) -> bytes:

@@ -11,7 +11,7 @@ from perstack_proxy.sanitise import sanitise_line
 
 from perstack_skill_base.beneath import open_directory
 from perstack_skill_base.calls import Call, ToolResult
-from perstack_skill_base.errors import ToolError, from_os_error
+from perstack_skill_base.errors import ToolError, from_os_error, invalid
 from perstack_skill_base.limits import PATH_CHARACTERS
 from perstack_skill_base.paths import Entry, Place, refuse_control
 from perstack_skill_base.tools.info import kind_of, timestamp
@@ -83,8 +83,11 @@ def move_file(call: Call) -> ToolResult:
     with call.workspace.entry(source, reads=True, writes=True) as old:
         state = old.lstat()
         _refuse_read_only(old, state)
-        call.workspace.allowed(destination, writes=True)
+        goal = call.workspace.allowed(destination, writes=True)
         if stat.S_ISDIR(state.st_mode):
+            above = call.workspace.locate(source).parts
+            if len(goal.parts) > len(above) and goal.parts[: len(above)] == above:
+                raise invalid(f"{old.shown!r} cannot be moved into itself. Choose a place outside of it.")
             _refuse_controls_below(call, old, source, destination)
         with call.workspace.entry(destination, writes=True, create_parents=True) as new:
             try:
