@@ -37,7 +37,8 @@ class Parser(argparse.ArgumentParser):
         """
         for action in self._actions:
             value = getattr(args, action.dest, None)
-            if action.option_strings and (value == "" or (isinstance(value, list) and "" in value)):
+            means_something = not action.option_strings or action.const == ""  # such as `--review` without an Expert
+            if not means_something and (value == "" or (isinstance(value, list) and "" in value)):
                 self.error(f"argument {action.option_strings[-1]}: is empty")
 
 
