@@ -155,6 +155,13 @@ def test_a_pattern_that_is_none_is_an_error_that_says_why(server, pattern):
     server.ok("searchFiles", pattern="(a)")
 
 
+def test_a_class_that_ripgrep_knows_and_python_does_not_is_no_silent_miss(server, tree):
+    kind, message = server.refused("searchFiles", pattern="foo[[:space:]]+")
+    assert (kind, "[:alpha:]" in message) == ("InvalidArguments", True)
+    assert lines(server.ok("searchFiles", pattern="[[]:alpha:|os$")) == [("a.py", 1, "import os")]
+    assert lines(server.ok("searchFiles", pattern="[[:alpha:]]", literal=True)) == []
+
+
 def test_an_expression_that_runs_for_ever_is_ended_and_the_server_goes_on(launch, workspace):
     (workspace / "a").write_text("a" * 60 + "!\n")
     policy = json.dumps({"bounds": {"searchMs": 700}})

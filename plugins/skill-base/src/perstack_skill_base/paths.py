@@ -103,7 +103,7 @@ class Workspace:
         shown = sanitise_line(path, limit=200)
         if len(path) > PATH_CHARACTERS:
             raise invalid(f"The path {shown!r} is longer than {PATH_CHARACTERS} characters.")
-        if not can_be_passed(path):
+        if "\0" in path:
             raise invalid(f"The path {shown!r} contains a character that no path can have.")
         if path == "~" or path.startswith("~/"):
             raise denied(f"{shown!r} is a home directory, which is outside the workspace. Use a path relative to it.")
@@ -240,11 +240,3 @@ def refuse_unwritable(entry: Entry, state: os.stat_result) -> None:
 def _refuse_unprintable(place: Place) -> None:
     if any(sanitise_line(part) != part for part in place.parts):
         raise invalid(f"The path {place.shown!r} has control or invisible characters; choose a name without them.")
-
-
-def can_be_passed(text: str) -> bool:
-    """Whether the system takes the text as a path, an argument or a variable: all but NUL and halves of characters."""
-    try:
-        return b"\0" not in os.fsencode(text)
-    except UnicodeEncodeError:
-        return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
 from perstack_skill_base.errors import invalid
@@ -53,10 +54,21 @@ def _check_bounds(value: object, schema: Mapping[str, object], name: str) -> Non
         if isinstance(high, int) and value > high:
             raise invalid(f"{name} must be at most {high}, not {_describe(value)}.")
     elif isinstance(value, str | list | dict):
+        if isinstance(value, str) and not _is_whole(value):
+            raise invalid(f"{name} has half a character (a lone surrogate), which nothing can take.")
         for word, unit in (("maxLength", "characters"), ("maxItems", "items"), ("maxProperties", "members")):
             most = schema.get(word)
             if isinstance(most, int) and len(value) > most:
                 raise invalid(f"{name} has {len(value)} {unit}; at most {most} are accepted.")
+
+
+def _is_whole(text: str) -> bool:
+    """Whether the system can take the text; bytes of file names that are no UTF-8 stand as halves that it knows."""
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _check_members(value: dict[str, object], schema: Mapping[str, object], name: str) -> None:

@@ -12,7 +12,6 @@ from perstack_proxy.envnames import SAFE_NAMES, SHELL_INIT_NAMES, is_protected, 
 
 from perstack_skill_base.calls import Call, ToolResult
 from perstack_skill_base.errors import ToolError, invalid
-from perstack_skill_base.paths import can_be_passed
 
 if TYPE_CHECKING:
     from perstack_skill_base.domain import Outcome
@@ -31,8 +30,8 @@ def execute(call: Call) -> ToolResult:
         raise invalid(f"timeout is at most {longest} ms here. Split the work.")
     command = arguments.text("command")
     argv = [command, *arguments.texts("args")]
-    if not all(map(can_be_passed, argv)):
-        raise invalid("An argument has a NUL character or half a character, which no program can receive.")
+    if any("\0" in argument for argument in argv):
+        raise invalid("An argument has a NUL character, which no program can receive.")
     environment, dropped = environment_for(arguments.mapping("env"))
     place = call.workspace.locate(arguments.text("cwd"))
     with call.workspace.directory(place) as directory:
@@ -76,7 +75,7 @@ def environment_for(requested: dict[str, str]) -> tuple[dict[str, str], list[str
         ToolError: A name or value is impossible.
     """
     for name, value in requested.items():
-        if not is_valid_name(name) or not can_be_passed(value):
+        if not is_valid_name(name) or "\0" in value:
             raise invalid(f"env has {name!r}, which is no valid name or has an impossible value.")
     inherited = {name: os.environ[name] for name in SAFE_NAMES if os.environ.get(name) and name not in SHELL_INIT_NAMES}
     allowed = {name: value for name, value in requested.items() if not is_protected(name)}

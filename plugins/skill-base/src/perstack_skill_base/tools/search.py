@@ -12,6 +12,7 @@ from perstack_proxy.sanitise import sanitise_line
 
 from perstack_skill_base.calls import Call, ToolResult
 from perstack_skill_base.errors import ToolError, invalid
+from perstack_skill_base.files import bytes_of
 from perstack_skill_base.globs import translate
 from perstack_skill_base.paths import Place, refuse_special
 
@@ -19,11 +20,14 @@ if TYPE_CHECKING:
     from perstack_skill_base.finder import Match
     from perstack_skill_base.search import Found, Task
 
+#: Python would take it for a set of its own letters and find nothing.
+_POSIX_CLASS = re.compile(r"\[[^]]*\[:\^?[a-z]+:\]")
+
 
 def search_files(call: Call) -> ToolResult:
     """The lines that match, by file, and what was left out."""
     pattern = call.arguments.text("pattern")
-    if not pattern:
+    if not bytes_of(pattern):
         raise invalid("pattern is empty.")
     if "\n" in pattern or "\\n" in pattern.replace("\\\\", ""):
         raise invalid("A match is within one line: the pattern must not have a line break. Use context to see more.")
@@ -111,6 +115,8 @@ def _by_file(matches: list[Match]) -> list[dict[str, object]]:
 
 
 def _check_expression(pattern: str) -> None:
+    if _POSIX_CLASS.search(pattern):
+        raise invalid("Classes such as [:alpha:] are not known here. Write the characters, or \\w, \\d, \\s.")
     try:
         re.compile(pattern)
     except (re.error, RecursionError, OverflowError) as error:
