@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import tarfile
+import tracemalloc
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -20,6 +24,7 @@ from perstack.locking.lockfile import NpmPackage, PackageSet, PypiPackage
 from perstack.locking.store import Store, set_key
 from perstack.locking.unpacking import unpack_npm, unpack_wheel
 from perstack.skill_policy import BUILT_IN, SkillPolicy
+from perstack_proxy.limits import MIB
 from projects import runtime
 
 CONTAINERS = replace(runtime(), packages_at=lambda _: "/opt/packages")
@@ -52,7 +57,7 @@ def test_a_package_is_unpacked_without_its_outermost_folder(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["package/../../evil", "package/a/../../../evil", "package/..\\evil", "package//../evil"]
+    "name", ["package/../../evil", "package/a/../../../evil", "package/..\\evil", "package//../evil", "package/C:evil"]
 )
 def test_AC2_no_file_of_a_package_leaves_its_directory(tmp_path, name) -> None:
     inside = tmp_path / "inside"
@@ -90,6 +95,61 @@ def test_what_is_no_archive_is_refused_and_never_crashes(tmp_path_factory, data)
     for unpack in (unpack_npm, unpack_wheel):
         with pytest.raises(SkillError):
             unpack("p", data, folder)
+
+
+def tar_saying(kind: bytes, size: int) -> bytes:
+    """A small archive that says something very long before its only file."""
+    said = tarfile.TarInfo("said")
+    said.type, said.size = kind, size
+    plain = said.tobuf(tarfile.USTAR_FORMAT) + b"a" * size + gzip.decompress(tar_with(member("package/good")))
+    return gzip.compress(plain, 1)
+
+
+def wheel_saying(size: int) -> bytes:
+    """A small wheel with a very long list of commands."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("p-1.dist-info/entry_points.txt", b"[console_scripts]\ngood = a:b\n" + b"#" * size)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE], ids=repr)
+def test_AC2_a_small_archive_cannot_fill_the_memory(tmp_path, kind) -> None:
+    small, long = tar_saying(kind, 64 * MIB), "a" * 200
+    unpack_npm("p", tar_with(member(f"package/{long}")), tmp_path)
+    assert set(files(tmp_path)) == {long}, "the control: names of an honest length need the same words"
+    with at_most(8 * MIB), pytest.raises(SkillError, match="longer than it may be"):
+        unpack_npm("p", small, tmp_path)
+
+
+def test_AC2_a_small_wheel_cannot_fill_the_memory(tmp_path) -> None:
+    small = wheel_saying(64 * MIB)
+    with at_most(16 * MIB):
+        unpack_wheel("p", small, tmp_path)
+    assert (tmp_path / "bin/good").is_file(), "the control"
+
+
+@contextmanager
+def at_most(memory: int) -> Iterator[None]:
+    """The block needs no more bytes at once."""
+    tracemalloc.start()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] < memory
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_wheel_that_is_damaged_in_any_compression_is_refused_in_words(tmp_path, method) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as archive:
+        archive.writestr("p/x.py", "hello" * 1000)
+    unpack_wheel("p", buffer.getvalue(), tmp_path / "whole")  # the control
+    damaged = bytearray(buffer.getvalue())
+    damaged[40:60] = bytes(255 - byte for byte in damaged[40:60])
+    with pytest.raises(SkillError, match="cannot be read"):
+        unpack_wheel("p", bytes(damaged), tmp_path / "damaged")
 
 
 def test_a_wheel_has_its_modules_and_its_commands(tmp_path) -> None:

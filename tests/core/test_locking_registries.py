@@ -100,7 +100,15 @@ def test_an_index_gets_its_account_from_netrc(user) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["http://h.example/", "file:///srv/simple", "ftp://h.example", "h.example", "http://user:canary@h.example/"]
+    "url",
+    [
+        "http://h.example/",
+        "file:///srv/simple",
+        "ftp://h.example",
+        "h.example",
+        "http://user:canary@h.example/",
+        "https://user:canary@[h.example/",
+    ],
 )
 def test_N5_Q15_a_registry_without_encryption_is_not_used_and_said_so(user, url) -> None:
     for ecosystem, variable in (("npm", "npm_config_registry"), ("pypi", "PIP_INDEX_URL")):
@@ -115,6 +123,9 @@ def test_a_file_that_its_own_tool_cannot_read_is_named(user) -> None:
     user.write(".config/pip/pip.conf", "index-url\n")
     with pytest.raises(UserError, match=r"pip\.conf"):
         user.found("pypi")
+    user.write(".npmrc", "registry=https://h/\n//h/:username=me\n//h/:_password=a\n")
+    with pytest.raises(UserError, match="//h/:_password"):
+        user.found("npm")
     user.write(".config/uv/uv.toml", "= 1")
     with pytest.raises(UserError, match=r"uv\.toml"):
         user.found("pypi")

@@ -99,11 +99,16 @@ def test_AN5_Q15_a_registry_leads_to_no_private_address_and_to_nothing_without_e
         f"https://169.254.169.254{ARCHIVE}",
         f"http://{HOST}{ARCHIVE}",
         "file:///etc/passwd",
+        "https://[",
+        f"https://{HOST}/\0",
+        f"https://me:secret@inside.fnet.example{ARCHIVE}",
     ):
         point_to(made, url)
         made.net.forget()
         result = made.install()
         assert result.exit_code == ExitCode.FAILED, url
+        assert "internal error" not in result.stderr, url
+        assert "secret" not in result.stderr, url
         assert {arrival.address for arrival in made.net.arrivals} == {"93.184.216.71"}, url
         assert not made.lock.exists()
     point_to(made, f"https://{HOST}{ARCHIVE}")

@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from perstack.messages import Usage
+from perstack.messages import Usage, object_of
 from perstack.testing.model_server import Call, ModelServer, Refuse, Turn
 from perstack.testing.model_server.requests import ModelRequest
 from perstack.testing.project import Project
@@ -31,6 +31,28 @@ def test_a_job_stops_when_its_money_is_used_up(project: Project) -> None:
     assert steps == pytest.approx([COST] * 3)
     (run,) = result.values("stopRunByBudget", "checkpoint", "usage", "cost")
     assert run == pytest.approx(3 * COST)
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        Usage(input_tokens=-5_000_000, output_tokens=-1, total_tokens=-5_000_001),
+        Usage(input_tokens=0, output_tokens=0, cached_input_tokens=10**9, total_tokens=10**9),
+        Usage(input_tokens=10**30, output_tokens=-(10**30), total_tokens=10**30),
+    ],
+    ids=["negative", "more read from a cache than read", "huge"],
+)
+def test_a_server_cannot_give_money_or_tokens_back(project: Project, usage: Usage) -> None:
+    project.write(PRICES + DEMO, provider='model = "m"\n' + HEAD)
+    turns = [Turn(calls=LOOK, usage=SPENT), Turn(calls=LOOK, usage=usage), Turn(text="done")]
+    with ModelServer(turns) as server:
+        result = project.run("demo", "Go.", server=server)
+    assert result.exit_code == 0, result.stderr
+    costs = result.values("callTools", "usage", "cost")
+    assert costs[0] == pytest.approx(COST), "the control"
+    assert float(str(costs[1])) >= 0
+    assert all(count >= 0 for event in result.of("callTools") for count in object_of(event["usage"]).values())
+    assert project.perstack("log", "--json").exit_code == 0
 
 
 def test_the_log_says_what_a_job_cost(project: Project) -> None:
@@ -148,6 +170,17 @@ def test_a_run_whose_model_cannot_be_reached_says_where_it_looked_and_what_to_do
     (message,) = result.values("stopRunByError", "error", "message")
     for part in (f"http://127.0.0.1:{port}", "Start the server"):
         assert part in str(message)
+
+
+def test_a_variable_that_names_no_certificates_is_said_by_its_name(project: Project, tmp_path: Path) -> None:
+    project.write(DEMO, provider='model = "m"\nmaxRetries = 0\n' + HEAD)
+    broken = tmp_path / "broken.pem"
+    broken.write_text("no certificate")
+    for path in (broken, tmp_path, tmp_path / "missing.pem"):
+        result = project.run("demo", "Go.", env={"SSL_CERT_FILE": str(path)})
+        assert result.exit_code == 1
+        assert f"SSL_CERT_FILE is {str(path)!r}" in result.stderr
+        assert "internal error" not in result.stderr
 
 
 def test_models_of_bedrock_are_known_by_the_names_that_it_gives_them(project: Project) -> None:

@@ -20,5 +20,6 @@ def cost(usage: Usage, prices: Prices | None) -> float | None:
     read, written = usage.cached_input_tokens, usage.cache_write_tokens
     cached = prices.input if prices.cached_input is None else prices.cached_input
     write = prices.input if prices.cache_write is None else prices.cache_write
-    spent = (usage.input_tokens - read - written) * prices.input + read * cached + written * write
+    fresh = max(0, usage.input_tokens - read - written)  # servers have been seen to count what they read beside it
+    spent = fresh * prices.input + read * cached + written * write
     return (spent + usage.output_tokens * prices.output) / MILLION

@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+import msgspec
+
 from perstack.errors import ProviderError
 from perstack.ids import new_id
 from perstack.messages import (
@@ -21,6 +23,8 @@ from perstack.messages import (
 )
 from perstack.protocols import Finish, ReasoningDelta, ReasoningEnd, StreamPart, TextDelta, ToolCallRequest
 
+MOST_TOKENS = 10**12
+"""Of one answer, by its server's own account; more than that, or less than none, is no account."""
 Said: TypeAlias = TextPart | ThinkingPart | ToolCallRequest | VendorPart
 
 
@@ -87,11 +91,18 @@ async def collect(
     if finish.reason == "error":
         why = f" ({finish.word})" if finish.word else ""
         raise ProviderError(f"The model's server broke the answer off with an error{why}.", retryable=True)
-    generation = Generation(said=tuple(answer.said), finish=finish.reason, usage=finish.usage, word=finish.word)
+    usage = _believable(finish.usage)
+    generation = Generation(said=tuple(answer.said), finish=finish.reason, usage=usage, word=finish.word)
     silent = not generation.text and not generation.calls
     if silent and (finish.reason in ("stop", "tool-calls", "other") or (finish.reason == "pause" and not answer.said)):
         raise ProviderError("The model answered with nothing: no text and no tool call.", retryable=True)
     return generation
+
+
+def _believable(usage: Usage) -> Usage:
+    """The usage with counts that a budget can be held to: a server must not give tokens back."""
+    counts = {name: count for name, count in msgspec.structs.asdict(usage).items() if name != "cost"}
+    return Usage(**{name: max(0, min(count, MOST_TOKENS)) for name, count in counts.items()})
 
 
 class _Collected:

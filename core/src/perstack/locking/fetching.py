@@ -71,12 +71,17 @@ class Fetcher:
         Raises:
             SkillError: There is none; names the host and never more of the URL.
         """
+        import httpx2
+
         async with self._limit:
             for _ in range(REDIRECTS + 1):
-                answer, location = await self._once(url, accept, limit)
-                if location is None:
-                    return answer
-                url = urljoin(url, location)
+                try:
+                    answer, location = await self._once(url, accept, limit)
+                    if location is None:
+                        return answer
+                    url = urljoin(url, location)
+                except (ValueError, httpx2.InvalidURL) as error:
+                    raise SkillError(f"A registry points to an address that is none: {error}.") from None
         raise SkillError(f"{_host(url)} redirects more than {REDIRECTS} times.")
 
     async def _once(self, url: str, accept: str, limit: int) -> tuple[Answer, str | None]:
@@ -122,10 +127,9 @@ class Fetcher:
         own = any(_origin(one.url) == origin for one in self._registries)
         if parts.scheme != "https" and not (own and is_loopback(parts.hostname or "")):
             raise SkillError(f"{_host(origin)} is to be asked without encryption.", hint="Only https is used.")
-        try:
-            place = parse_grant(origin, private=own)
-        except ValueError as error:
-            raise SkillError(f"A registry points to an address that is none: {error}.") from None
+        if "@" in parts.netloc:
+            raise SkillError(f"{_host(origin)} is to be asked with an account of the registry's choice.")
+        place = parse_grant(origin, private=own)
         return httpx2.AsyncClient(
             headers={"accept-encoding": "identity"},  # what is not compressed cannot explode
             transport=GuardedTransport(
@@ -141,7 +145,11 @@ class Fetcher:
 
         context = trusting()
         for path in self._authorities:
-            context.load_verify_locations(path)
+            try:
+                context.load_verify_locations(path)
+            except OSError as error:
+                hint = "The settings of npm, uv or pip name it."
+                raise SkillError(f"{path} holds no certificates that can be read: {error}.", hint=hint) from None
         return context
 
 

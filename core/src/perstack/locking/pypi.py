@@ -172,7 +172,10 @@ def sandbox_tags(python: str, libc: str, machine: str) -> Iterator[Tag]:
 def _files(body: bytes, kind: str, url: str) -> Iterator[IndexFile]:
     rows = _json_rows(body) if "json" in kind else _html_rows(body)
     for said, link, attributes in rows:
-        place, fragment = urldefrag(urljoin(url, link))
+        try:
+            place, fragment = urldefrag(urljoin(url, link))
+        except ValueError:  # no address
+            continue
         name = said or place.rpartition("/")[2]
         digest = attributes.get("sha256") or fragment.partition("sha256=")[2]
         if name.endswith(".whl") and "/" not in name:

@@ -136,9 +136,16 @@ def _npm_token(url: str, settings: Mapping[str, str]) -> str:
                 return f"Basic {both}"
             user, password = settings.get(f"{prefix}:username"), settings.get(f"{prefix}:_password")
             if user and password:
-                return _basic(user, base64.b64decode(password).decode())
+                return _basic(user, _plain(password, f"{prefix}:_password"))
         path = path.rstrip("/").rpartition("/")[0] + "/" if path.strip("/") else ""
     return ""
+
+
+def _plain(encoded: str, key: str) -> str:
+    try:
+        return base64.b64decode(encoded).decode()
+    except ValueError:
+        raise UserError(f"{key} of npm's settings is not base64.", hint="Write it again: npm login") from None
 
 
 # --- Python ---------------------------------------------------------------------------------------------------------
@@ -259,8 +266,11 @@ def _unusable(url: str) -> str:
 
 
 def _split(url: str) -> tuple[str, str]:
-    """A URL without its user and password, and these as a header's value."""
-    parts = urlsplit(url)
+    """A URL without its user and password, and these as a header's value; an empty one in place of what is none."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "", ""
     bare = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
     if parts.username is None:
         return bare, ""

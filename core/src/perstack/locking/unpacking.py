@@ -7,13 +7,17 @@ The bytes were compared with the lock before; that says that they are what was l
 from __future__ import annotations
 
 import configparser
+import gzip
 import io
+import lzma
 import re
 import stat
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from perstack_proxy.limits import MIB
 
@@ -22,9 +26,13 @@ from perstack.errors import SkillError
 FILES = 200_000
 BYTES = 2048 * MIB
 """Of one package, unpacked."""
+HEADER_BYTES = MIB
+"""Of what a tar archive says between two files, and of a wheel's list of commands: it is read into memory."""
+CHUNK_BYTES = MIB
 PATH_CHARACTERS = 1024
 SEGMENT_BYTES = 255
 _MODULE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*", re.ASCII)
+_DRIVE = re.compile(r"[A-Za-z]:")
 _COMMAND = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 LAUNCHER = """\
@@ -50,28 +58,44 @@ class Unpacked:
         self._files = 0
         self._bytes = 0
 
-    def put(self, name: str, data: bytes, *, program: bool) -> None:
+    def put(self, name: str, content: IO[bytes], *, program: bool) -> None:
         """Write one file; an archive that has it twice is refused.
 
         Raises:
             SkillError: Its name or its size is not allowed.
         """
-        self._files += 1
-        self._bytes += len(data)
-        if self._files > FILES or self._bytes > BYTES:
-            raise SkillError(f"Package {self._package!r} holds more than a package may.")
+        self.count()
         target = self._root.joinpath(*self._segments(name))
-        target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         try:
-            with target.open("xb") as file:
-                file.write(data)
+            target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            file = target.open("xb")
         except OSError as error:
             raise SkillError(f"Package {self._package!r} cannot be unpacked at {name!r}: {error.strerror}.") from None
+        with file:
+            while chunk := content.read(CHUNK_BYTES):
+                self._bytes += len(chunk)
+                if self._bytes > BYTES:
+                    raise self._too_much()
+                file.write(chunk)
         target.chmod(0o755 if program else 0o644)
+
+    def count(self) -> None:
+        """One more entry of the archive.
+
+        Raises:
+            SkillError: It was one too many.
+        """
+        self._files += 1
+        if self._files > FILES:
+            raise self._too_much()
+
+    def _too_much(self) -> SkillError:
+        return SkillError(f"Package {self._package!r} holds more than a package may.")
 
     def _segments(self, name: str) -> list[str]:
         segments = [segment for segment in name.split("/") if segment not in {"", "."}]
         bad = name.startswith("/") or "\\" in name or "\0" in name or ".." in segments or not segments
+        bad = bad or any(map(_DRIVE.match, segments))  # on Windows
         if bad or len(name) > PATH_CHARACTERS or any(len(one.encode()) > SEGMENT_BYTES for one in segments):
             raise SkillError(f"Package {self._package!r} has a file with a name that is not allowed: {name[:200]!r}.")
         return segments
@@ -84,17 +108,43 @@ def unpack_npm(package: str, archive: bytes, root: Path) -> None:
         SkillError: The archive is not what an npm package is.
     """
     target = Unpacked(package, root)
+    plain = _Inflated(archive)
     try:
-        with tarfile.open(fileobj=io.BytesIO(archive), mode="r|gz") as tar:
-            for count, member in enumerate(tar):
-                if count > FILES or member.size > BYTES:
-                    raise SkillError(f"Package {package!r} holds more than a package may.")
+        with tarfile.open(fileobj=plain, mode="r|") as tar:
+            for member in tar:
+                plain.allow(member.size if member.isreg() else 0)
                 inner = member.name.lstrip("./").partition("/")[2]
                 content = tar.extractfile(member) if member.isreg() and inner else None
-                if content is not None:
-                    target.put(inner, content.read(), program=bool(member.mode & 0o111))
-    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+                if content is None:
+                    target.count()
+                else:
+                    target.put(inner, content, program=bool(member.mode & 0o111))
+    except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error) as error:
         raise SkillError(f"The archive of package {package!r} cannot be read: {error}.") from None
+
+
+class _Inflated(gzip.GzipFile):
+    """The bytes of a gzip archive, as many as were allowed: a small archive can say that it has very long names."""
+
+    def __init__(self, archive: bytes) -> None:
+        super().__init__(fileobj=io.BytesIO(archive))
+        self.allow(0)
+
+    def allow(self, size: int) -> None:
+        """From here on a file of `size` bytes may come, and what the archive says before the one after it."""
+        self._left = min(size, BYTES) + HEADER_BYTES
+
+    def read(self, size: int | None = -1) -> bytes:
+        """The next bytes, for `tarfile`.
+
+        Raises:
+            ValueError: There are more than were allowed.
+        """
+        data = super().read(size)
+        self._left -= len(data)
+        if self._left < 0:
+            raise ValueError("it is longer than it may be")
+        return data
 
 
 def unpack_wheel(package: str, archive: bytes, root: Path) -> None:
@@ -107,14 +157,15 @@ def unpack_wheel(package: str, archive: bytes, root: Path) -> None:
     try:
         with zipfile.ZipFile(io.BytesIO(archive)) as wheel:
             for info in wheel.infolist():
-                if info.is_dir() or info.file_size > BYTES or stat.S_ISLNK(info.external_attr >> 16):
+                place = None if info.is_dir() or stat.S_ISLNK(info.external_attr >> 16) else _place(info.filename)
+                if place is None:
+                    target.count()
                     continue
-                place = _place(info.filename)
-                if place is not None:
-                    target.put(place, wheel.read(info), program=bool(info.external_attr >> 16 & 0o111))
+                with wheel.open(info) as content:
+                    target.put(place, content, program=bool(info.external_attr >> 16 & 0o111))
             for name, text in _launchers(wheel):
-                target.put(f"bin/{name}", text.encode(), program=True)
-    except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError, RuntimeError) as error:
+                target.put(f"bin/{name}", io.BytesIO(text.encode()), program=True)
+    except (zipfile.BadZipFile, EOFError, OSError, ValueError, RuntimeError, zlib.error, lzma.LZMAError) as error:
         raise SkillError(f"The wheel of package {package!r} cannot be read: {error}.") from None
 
 
@@ -135,8 +186,10 @@ def _launchers(wheel: zipfile.ZipFile) -> Iterator[tuple[str, str]]:
             continue
         parser = configparser.RawConfigParser(delimiters=("=",), strict=False)
         parser.optionxform = str  # type: ignore[assignment,method-assign]  # names keep their case
+        with wheel.open(name) as file:
+            text = file.read(HEADER_BYTES).decode("utf-8", "replace")
         try:
-            parser.read_string(wheel.read(name).decode("utf-8", "replace"))
+            parser.read_string(text)
         except configparser.Error:
             continue
         for command, entry in parser.items("console_scripts") if parser.has_section("console_scripts") else []:

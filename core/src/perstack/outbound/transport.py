@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -15,6 +16,7 @@ import httpx2
 from perstack_proxy.addresses import special_purpose
 from perstack_proxy.sanitise import sanitise_line
 
+from perstack.errors import ConfigError, Problem
 from perstack.outbound.bypass import proxy_of
 from perstack.outbound.gate import through_gate
 from perstack.outbound.grants import covering
@@ -44,8 +46,19 @@ async def resolved(host: str, port: int) -> Sequence[str]:
 
 
 def trusting() -> ssl.SSLContext:
-    """A context that verifies servers by the certificates that this machine trusts."""
-    return httpx2.create_ssl_context()
+    """A context that verifies servers by the certificates that this machine trusts.
+
+    Raises:
+        ConfigError: The variable that names them names something else.
+    """
+    try:
+        return httpx2.create_ssl_context()
+    except OSError as error:
+        name = next((name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name)), None)
+        if name is None:
+            raise
+        message = f"{name} is {os.environ[name]!r}, where no certificates can be read: {error.strerror or error}."
+        raise ConfigError([Problem(message=message, hint="Name a file of certificates in PEM, or unset it.")]) from None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
