@@ -169,8 +169,10 @@ async def test_AM10_a_denied_call_is_not_sent_and_its_denial_is_recorded() -> No
 async def test_AM10_what_needs_asking_is_denied_where_nobody_can_be_asked() -> None:
     rig = Rig(plugins=verdicts(("guard", "ask")))
     result = await rig.call(text="hi")
-    assert "guard asked for approval" in text_of(result.result)
+    assert text_of(result.result).startswith("Not executed: denied by guard: guard says")
+    assert "nobody could be asked: this run has no person" in text_of(result.result)
     assert rig.session.calls == []
+    assert rig.reviewed == [("c1", "deny", "guard")]
 
 
 @pytest.mark.parametrize("yes", [True, False])

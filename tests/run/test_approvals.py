@@ -27,6 +27,9 @@ def test_AM10_what_has_to_be_asked_for_is_denied_without_a_terminal(project: Pro
         result = project.run("demo", "Go.", server=server)
         assert "denied" in server.requests[1].said
         assert "It writes." in server.requests[1].said
+        assert "no --approve names '@perstack/base:writeTextFile'" in server.requests[1].said
+    assert "by person" not in server.requests[1].said, "nobody is made out to have said no"
+    assert "person" not in result.values("reviewToolCall", "by")
     assert result.exit_code == 0
     assert not (project.workspace / "a.txt").exists()
     assert result.values("reviewToolCall", "decision") == ("deny",)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 import msgspec
 
-from perstack.errors import UsageError
+from perstack.errors import PolicyError, UsageError
 
 if TYPE_CHECKING:
     from perstack.journal.approvals import StandingApprovals
@@ -42,7 +42,11 @@ class Approvals:
         self._one_question = anyio.Lock()
 
     async def __call__(self, call: ToolCall, tool: ToolView, verdict: Verdict) -> bool:
-        """Whether the call may go ahead."""
+        """Whether the call may go ahead.
+
+        Raises:
+            PolicyError: There is nobody to ask.
+        """
         name = f"{tool.skill}:{tool.name}"
         async with self._one_question:
             if any(fnmatchcase(name, pattern) for pattern in self._patterns) or self._standing.holds(tool.expert, name):
@@ -54,7 +58,7 @@ class Approvals:
 
         terminal = open_terminal(os.environ)
         if terminal is None:
-            return False
+            raise PolicyError(f"there is no terminal, and no --approve names '{name}'.")
         self._pause()
         try:
             question = f"{verdict.by} asks: {verdict.reason} Let {name} run?"

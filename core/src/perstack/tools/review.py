@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from perstack.errors import PerstackError
+from perstack.errors import PerstackError, PolicyError
 
 if TYPE_CHECKING:
     from perstack.messages import ToolCall
@@ -36,12 +36,16 @@ class Verdict:
 
 
 Approver: TypeAlias = Callable[["ToolCall", "ToolView", Verdict], Awaitable[bool]]
-"""Asks the person whether a call may go ahead; False where there is nobody to ask."""
+"""Asks the person whether a call may go ahead; raises a `PerstackError` where nobody can be asked."""
 
 
 async def nobody(call: ToolCall, tool: ToolView, verdict: Verdict) -> bool:  # noqa: ARG001 - an Approver
-    """The approver of a run without a person: what needs asking is denied."""
-    return False
+    """The approver of a run without a person: what needs asking is denied.
+
+    Raises:
+        PolicyError: Always.
+    """
+    raise PolicyError("this run has no person.")
 
 
 def reduced(verdicts: Iterable[tuple[str, ToolVerdict]]) -> Verdict:
@@ -62,7 +66,8 @@ async def decide(call: ToolCall, tool: ToolView, *, reviewers: Reviewers, approv
     try:
         approved = await approver(call, tool, verdict)
     except PerstackError as error:
-        return Verdict(decision="deny", by="person", reason=f"they could not be asked: {error}")
+        reason = f"{verdict.reason} It has to be asked for, and nobody could be asked: {error}"
+        return Verdict(decision="deny", by=verdict.by, reason=reason)
     if approved:
         return Verdict(decision="allow", by="person", reason=verdict.reason)
     return Verdict(decision="deny", by="person", reason=f"{verdict.by} asked for approval: {verdict.reason}")
