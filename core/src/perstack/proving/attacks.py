@@ -66,6 +66,7 @@ class Attack:
         arguments: What the function is called with; nothing secret.
         judge: What its report means.
         applies: Whether it makes sense for a policy.
+        free: Whether it gets through, and does no harm, on a host where nothing holds it.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Attack:
     judge: Callable[[Case, JsonObject], Judgement]
     seconds: float = 10.0
     applies: Callable[[SkillPolicy], bool] = lambda _: True
+    free: Callable[[], bool] = lambda: True
 
     def source(self, case: Case) -> str:
         """A program that leaves the report in the variable ``result``."""

@@ -19,7 +19,7 @@ BURN_SECONDS = 0.5
 MOST_BURNERS = 16
 NO_LIMIT = 2**62
 """Version 1 of control groups shows a limit that is not set as a number near 2**63."""
-TOLERANCE = 1.25
+TOLERANCE = 1.5
 """How much more than its processors a sandbox may seem to use in half a second."""
 
 
@@ -40,7 +40,7 @@ def _judge_memory(case: Case, report: JsonObject) -> Judgement:
     if swap is not None:
         yield "limits.swap", swap == 0, f"the kernel allows {_size(swap)} of swap"
     elif both is not None and limit is not None:
-        yield "limits.swap", both <= limit, f"the kernel allows {_size(both)} with swap"
+        yield "limits.swap", both <= limit and math.isfinite(both), f"the kernel allows {_size(both)} with swap"
     elif report["host_swap"] == "0":
         yield "limits.swap", True, "this machine has no swap"
     else:

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from perstack.proving.attacks import Attack, listed, number, texts
+from perstack.proving.inside import network as inside
 from perstack.proving.outside import UNIX
 
 if TYPE_CHECKING:
@@ -41,27 +42,36 @@ def _network(case: Case) -> JsonObject:
         "udp": [list(each) for each in case.host.udp],
         "abstract": case.host.abstract,
         "mark": case.mark,
-        "name": unlisted(case),
     }
 
 
 def _judge_network(case: Case, report: JsonObject) -> Judgement:
     devices, routes = texts(report, "devices"), texts(report, "routes")
-    reached, resolved = texts(report, "reached"), texts(report, "resolved")
+    reached = texts(report, "reached")
     arrived = [place for place in case.host.arrivals(case.number) if place != UNIX]
     if devices or routes:
         yield "network", False, f"it has the network device {listed(sorted({*devices, *routes}))}"
     if reached or arrived:
         yield "network", False, f"it reached this machine: {listed(arrived or reached)}"
-    if resolved:
-        yield "network", False, f"somebody answered for a name that does not exist: {listed(resolved)}"
-    if devices or routes or reached or arrived or resolved:
+    if devices or routes or reached or arrived:
         return
     if not case.host.services:
         yield "network", None, "no service of this machine could be set up that answers"
     else:
         tried = number(report["tried"])
-        yield "network", True, f"no device, no route, no name; {tried} services of this machine heard nothing"
+        yield "network", True, f"no device, no route; {tried} services of this machine heard nothing"
+
+
+def _names(case: Case) -> JsonObject:
+    return {"name": unlisted(case)}
+
+
+def _judge_names(_: Case, report: JsonObject) -> Judgement:
+    resolved = texts(report, "resolved")
+    if resolved:
+        yield "network", False, f"somebody answered for a name that does not exist: {listed(resolved)}"
+    else:
+        yield "network", True, "nobody answered for a name"
 
 
 def _private_addresses(_: Case) -> JsonObject:
@@ -125,11 +135,21 @@ ATTACKS = (
         seconds=30.0,
     ),
     Attack(
+        name="names",
+        program="network",
+        controls=("network",),
+        arguments=_names,
+        judge=_judge_names,
+        seconds=30.0,
+        free=lambda: False,
+    ),
+    Attack(
         name="private_addresses",
         program="network",
         controls=("private-addresses",),
         arguments=_private_addresses,
         judge=_judge_private_addresses,
+        free=lambda: bool(inside.private_addresses(list(PRIVATE))["routed"]),  # a host alone has no way itself
     ),
     Attack(
         name="forwarder",

@@ -145,5 +145,12 @@ ATTACKS = (
     Attack(name="files", program="place", controls=("filesystem",), arguments=_files, judge=_judge_files),
     Attack(name="sockets", program="place", controls=("filesystem",), arguments=_sockets, judge=_judge_sockets),
     Attack(name="processes", program="place", controls=("filesystem",), arguments=_processes, judge=_judge_processes),
-    Attack(name="root", program="place", controls=("rootfs",), arguments=_root, judge=_judge_root),
+    Attack(
+        name="root",
+        program="place",
+        controls=("rootfs",),
+        arguments=_root,
+        judge=_judge_root,
+        free=lambda: False,
+    ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from perstack.proving.attacks import Attack, listed, number, texts
@@ -21,7 +22,7 @@ def _nothing(_: Case) -> JsonObject:
 
 
 def _judge_privileges(_: Case, report: JsonObject) -> Judgement:
-    capabilities, done = report["capabilities"], texts(report, "done")
+    capabilities = report["capabilities"]
     if not isinstance(capabilities, dict):
         raise TypeError("capabilities")
     left = sorted(name for name, value in capabilities.items() if number(value))
@@ -29,7 +30,6 @@ def _judge_privileges(_: Case, report: JsonObject) -> Judgement:
         (bool(left), f"capabilities are left: {listed(left)}"),
         (report["no_new_privileges"] != "1", "a program may gain privileges"),
         (report["seccomp"] != FILTER, "system calls are not filtered"),
-        (bool(done), f"it could {listed(done)}"),
     ]
     found = [text for is_open, text in open_ways if is_open]
     if found:
@@ -37,8 +37,15 @@ def _judge_privileges(_: Case, report: JsonObject) -> Judgement:
     elif len(capabilities) != SETS:
         yield "capabilities", None, "the kernel does not show every set of capabilities"
     else:
-        tried = number(report["tried"])
-        yield "capabilities", True, f"no capability, none to gain, and none of {tried} privileged deeds could be done"
+        yield "capabilities", True, "no capability and none to gain, and system calls are filtered"
+
+
+def _judge_deeds(_: Case, report: JsonObject) -> Judgement:
+    done, tried = texts(report, "done"), number(report["tried"])
+    if done:
+        yield "capabilities", False, f"it could {listed(done)}"
+    else:
+        yield "capabilities", tried > 0 or None, f"none of {tried} privileged deeds could be done"
 
 
 def _judge_identity(_: Case, report: JsonObject) -> Judgement:
@@ -55,5 +62,20 @@ ATTACKS = (
     Attack(
         name="privileges", program="rights", controls=("capabilities",), arguments=_nothing, judge=_judge_privileges
     ),
-    Attack(name="identity", program="rights", controls=("user",), arguments=_nothing, judge=_judge_identity),
+    Attack(
+        name="deeds",
+        program="rights",
+        controls=("capabilities",),
+        arguments=_nothing,
+        judge=_judge_deeds,
+        free=lambda: False,
+    ),
+    Attack(
+        name="identity",
+        program="rights",
+        controls=("user",),
+        arguments=_nothing,
+        judge=_judge_identity,
+        free=lambda: os.getuid() == 0,
+    ),
 )

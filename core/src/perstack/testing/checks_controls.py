@@ -1,287 +1,146 @@
-"""Each control of the runtime comparison, tried from inside: a program attacks, and beside it runs where it is free.
+"""Each control of the runtime comparison, attacked in a sandbox as `perstack prove` does, and beside it without one.
 
-A check is for runtimes that claim its control. What it shows is behaviour, never what a runtime or an engine says.
+A check is for runtimes that claim its control. What it shows is behaviour, never what a runtime or an engine says. An
+attack that would harm a host is made inside alone.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from types import MappingProxyType
 
 import anyio
 from perstack_proxy.limits import MIB
 
-from perstack.ids import new_id
+from perstack.messages import JsonObject
+from perstack.proving.attacks import Attack, Case
+from perstack.proving.keeper import keeper
+from perstack.proving.outside import outside
+from perstack.proving.prove import ATTACKS
 from perstack.skill_policy import Control, Limits
 from perstack.testing.runtime_kit import Check, RuntimeKit, output
 
-PUBLIC = (("198.51.100.1", socket.AF_INET), ("2001:db8::1", socket.AF_INET6))
-"""Addresses that belong to nobody: they are asked a route for, and nothing is sent there."""
-CPU_TOLERANCE = 1.5
+LIMITS = Limits(memory=128 * MIB, memory_reserved=32 * MIB, cpus=0.5, pids=32)
+"""Less than any host has, so that an attack shows at once whether they hold."""
+VALUES = {"CANARY": 'value with = "quotes"\nand lines', "EMPTY": ""}
+SHOW = "\nimport json\nprint(json.dumps(result))"
 
 
-async def inside(kit: RuntimeKit, source: str, *args: str, limits: Limits | None = None) -> list[object]:
-    """What a program prints in a sandbox, one JSON value a line; it may end at any line."""
-    async with kit.started(kit.program(f"import json\n{source}", *args, limits=limits)) as (_, process):
-        return [json.loads(line) for line in (await output(process)).splitlines()]
+async def there_is_no_way_out(kit: RuntimeKit) -> None:
+    """A skill that may reach no domain has no network device and no route, and no service of the host hears it."""
+    await _holds(kit, "network")
 
 
-async def outside(source: str, *args: str) -> list[object]:
-    """What the same program prints without a sandbox: the control of the experiment."""
-    done = await anyio.run_process([sys.executable, "-c", f"import json\n{source}", *args])
-    return [json.loads(line) for line in done.stdout.splitlines()]
-
-
-# --- the network -----------------------------------------------------------------------------------------------------
-
-ROUTES = """
-import socket, sys
-reached = []
-for address, family in json.loads(sys.argv[1]):
-    try:
-        socket.socket(family, socket.SOCK_DGRAM).connect((address, 9))
-        reached.append(address)
-    except OSError:
-        pass
-print(json.dumps(reached))
-"""
-
-
-async def there_is_no_way_to_public_addresses(kit: RuntimeKit) -> None:
-    """A skill that may reach no domain has no route to any public address."""
-    assert await inside(kit, ROUTES, json.dumps(PUBLIC)) == [[]]
-    local = json.dumps([("127.0.0.1", socket.AF_INET)])
-    assert await outside(ROUTES, local) == [["127.0.0.1"]], "the control: where there is a route it is found"
-
-
-SERVICES = """
-import socket, sys
-reached = []
-for address, port in json.loads(sys.argv[1]):
-    try:
-        socket.create_connection((address, port), timeout=2).close()
-        reached.append(address)
-    except OSError:
-        pass
-print(json.dumps(reached))
-"""
-
-
-async def services_of_the_host_do_not_answer(kit: RuntimeKit) -> None:
-    """No service of the host can be reached, by whichever of its addresses."""
-    with socket.create_server(("0.0.0.0", 0)) as service:  # noqa: S104 - each of the host's addresses is tried
-        port = service.getsockname()[1]
-        addresses = json.dumps([(address, port) for address in sorted(_own_addresses())])
-        assert await inside(kit, SERVICES, addresses) == [[]]
-        [reached] = await outside(SERVICES, addresses)
-    assert reached, "the control: without a sandbox it answers"
-
-
-def _own_addresses() -> set[str]:
-    """Addresses of this machine; the way to a public one shows the address that it has there."""
-    found = {"127.0.0.1"}
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
-        try:
-            one.connect((PUBLIC[0][0], 9))
-            found.add(str(one.getsockname()[0]))
-        except OSError:
-            pass
-    return found
-
-
-# --- files, rights and the environment -------------------------------------------------------------------------------
-
-SEARCH = """
-import os, sys
-canary, found = sys.argv[1], []
-for start in sys.argv[2:]:
-    for directory, directories, files in os.walk(start):
-        if directory in ("/proc", "/sys", "/dev"):
-            directories.clear()
-        found += [os.path.join(directory, name) for name in files if name == canary]
-print(json.dumps(bool(found)))
-"""
+async def there_is_no_way_to_private_addresses(kit: RuntimeKit) -> None:
+    """There is no way to private addresses, nor to those at which clouds tell a machine its secrets."""
+    await _holds(kit, "private-addresses")
 
 
 async def files_of_the_host_are_not_there(kit: RuntimeKit) -> None:
-    """A file beside the workspace is not found in any directory, nor through the first process's root."""
-    canary = f"canary-{new_id()}"
-    place = kit.workspace.parent / canary
-    place.write_text("a file of the host")
-    place.chmod(0o644)
-    try:
-        assert await inside(kit, SEARCH, canary, "/", "/proc/1/root", str(kit.workspace.parent)) == [False]
-        assert await outside(SEARCH, canary, str(kit.workspace.parent)) == [True], "the control: the host finds it"
-    finally:
-        place.unlink()
+    """No road leads to a file beside the workspace, to a socket of the host or to the variables of its processes."""
+    await _holds(kit, "filesystem")
 
 
-CAPABILITIES = """
-status = dict(line.split(":", 1) for line in open("/proc/self/status") if ":" in line)
-names = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
-print(json.dumps([[int(status[name], 16) for name in names], int(status["NoNewPrivs"])]))
-"""
+async def the_root_file_system_is_read_only(kit: RuntimeKit) -> None:
+    """The file system of programs and settings is read-only, and nothing can be made anywhere on it."""
+    await _holds(kit, "rootfs")
 
 
 async def no_capability_is_left(kit: RuntimeKit) -> None:
-    """All five sets of capabilities are empty, and no program can add to them."""
-    assert await inside(kit, CAPABILITIES) == [[[0] * 5, 1]]
-    assert await outside(CAPABILITIES) != [[[0] * 5, 1]], "the control: an ordinary process has a bounding set"
-
-
-IDENTITY = """
-import os
-try:
-    os.setuid(0)
-    became = True
-except OSError:
-    became = False
-print(json.dumps([0 in {*os.getresuid(), *os.getresgid(), *os.getgroups()}, became]))
-"""
+    """All five sets of capabilities are empty, no program can add to them, and no privileged deed can be done."""
+    await _holds(kit, "capabilities")
 
 
 async def the_user_is_not_root(kit: RuntimeKit) -> None:
     """A skill is neither root nor in root's group, and cannot become root."""
-    assert await inside(kit, IDENTITY) == [[False, False]]
-    if os.getuid() == 0:
-        assert await outside(IDENTITY) == [[True, True]], "the control: who asks is root"
-
-
-ROOT_FILES = """
-import os
-result = []
-for place in ("/", "/etc", "/usr", "/var", "/opt"):
-    try:
-        open(os.path.join(place, "check-of-perstack"), "w").close()
-        result.append(place)
-    except OSError:
-        if not os.statvfs(place).f_flag & os.ST_RDONLY:
-            result.append(place)
-open("check-of-perstack", "w").close()
-print(json.dumps(result))
-"""
-
-
-async def the_root_file_system_is_read_only(kit: RuntimeKit) -> None:
-    """The file system of programs and settings is read-only for everybody; the workspace is not."""
-    assert await inside(kit, ROOT_FILES) == [[]]
-    assert (kit.workspace / "check-of-perstack").exists(), "the control: where writing is allowed the program writes"
+    await _holds(kit, "user")
 
 
 async def the_environment_is_exactly_the_decided_one(kit: RuntimeKit) -> None:
     """A process sees the given variables with their values, and no other variable of the host."""
-    canary = {**kit.env, "CANARY": 'value with = "quotes"\nand lines', "EMPTY": ""}
-    source = "import json, os; print(json.dumps(dict(os.environ)))"
-    async with kit.started(kit.program(source, env=canary)) as (_, process):
-        seen = json.loads(await output(process))
-    assert {name: seen.get(name) for name in canary} == canary
-    leaked = {name for name in seen if name not in canary and name in os.environ and seen[name] == os.environ[name]}
-    assert leaked <= {"PATH", "HOME", "LC_CTYPE"}, leaked
-
-
-# --- limits ----------------------------------------------------------------------------------------------------------
-
-ALLOCATE = """
-import sys
-for size in map(int, sys.argv[1:]):
-    data = bytearray(size)
-    for place in range(0, size, 4096):
-        data[place] = 1
-    print(json.dumps(size), flush=True)
-    del data
-"""
+    await _holds(kit, "env")
 
 
 async def memory_is_limited(kit: RuntimeKit) -> None:
-    """A skill that takes more memory than its limit does not get it; what is below the limit it gets."""
-    sizes = [32 * MIB, 256 * MIB]
-    limits = Limits(memory=128 * MIB, memory_reserved=32 * MIB)
-    assert await inside(kit, ALLOCATE, *map(str, sizes), limits=limits) == sizes[:1]
-    assert await outside(ALLOCATE, *map(str, sizes)) == sizes, "the control: without a limit it gets both"
-
-
-SWAP = """
-import sys
-def read(*names):
-    for name in names:
-        try:
-            return open("/sys/fs/cgroup/" + name).read().strip()
-        except OSError:
-            pass
-print(json.dumps(read("memory.swap.max") == "0" or read("memory/memory.memsw.limit_in_bytes") == sys.argv[1]))
-"""
+    """A skill that takes more memory than its limit is ended."""
+    await _holds(kit, "limits.memory")
 
 
 async def swap_does_not_add_to_memory(kit: RuntimeKit) -> None:
     """The kernel grants no swap on top of the limit of memory."""
-    limits = Limits(memory=128 * MIB, memory_reserved=32 * MIB)
-    assert await inside(kit, SWAP, str(limits.memory), limits=limits) == [True]
-    assert await outside(SWAP, str(limits.memory)) == [False], "the control: without a limit there is none to see"
-
-
-BUSY = """
-import os, time
-started = time.monotonic()
-children = []
-for _ in range(2):
-    pid = os.fork()
-    if pid == 0:
-        while time.monotonic() < started + 1:
-            pass
-        os._exit(0)
-    children.append(pid)
-for pid in children:
-    os.waitpid(pid, 0)
-used = os.times()
-print(json.dumps((used.children_user + used.children_system) / (time.monotonic() - started)))
-"""
+    await _holds(kit, "limits.swap")
 
 
 async def processors_are_limited(kit: RuntimeKit) -> None:
     """Processes that spin get no more of the processors together than the limit."""
-    [used] = await inside(kit, BUSY, limits=Limits(cpus=0.2))
-    assert isinstance(used, float)
-    assert used <= 0.2 * CPU_TOLERANCE
-    [free] = await outside(BUSY)
-    assert isinstance(free, float)
-    assert free > used, "the control: without a limit the same program gets more"
-
-
-FORKS = """
-import os, signal, sys, time
-children = []
-try:
-    while len(children) < int(sys.argv[1]):
-        pid = os.fork()
-        if pid == 0:
-            time.sleep(60)
-            os._exit(0)
-        children.append(pid)
-except OSError:
-    pass
-for pid in children:
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-print(json.dumps(len(children)))
-"""
+    await _holds(kit, "limits.cpu")
 
 
 async def processes_are_limited(kit: RuntimeKit) -> None:
-    """A skill that forks without end stops at the limit."""
-    [count] = await inside(kit, FORKS, "200", limits=Limits(pids=32))
-    assert isinstance(count, int)
-    assert 8 < count < 32
-    assert await outside(FORKS, "200") == [200], "the control: without a limit all of them start"
+    """A skill that starts threads without end stops at the limit; the kernel counts them as processes."""
+    await _holds(kit, "limits.pids")
+
+
+async def _holds(kit: RuntimeKit, control: Control) -> None:
+    """Every attack that can tell of the control gets nowhere inside; outside, where it is harmless, it gets through."""
+    async with _case(kit) as inside:
+        free = replace(inside, number=2)
+        for attack in ATTACKS:
+            if control not in attack.controls or not attack.applies(inside.policy):
+                continue
+            for finding in attack.findings(inside, await _inside(kit, attack, inside)):
+                assert finding.control != control or finding.verdict == "proved", finding.evidence
+            if attack.free():
+                found = attack.findings(free, await _outside(attack, free))
+                assert any(finding.verdict == "failed" for finding in found), (
+                    f"{attack.name} gets nowhere outside either"
+                )
+
+
+@asynccontextmanager
+async def _case(kit: RuntimeKit) -> AsyncIterator[Case]:
+    """A skill that is granted `VALUES` and `LIMITS`, and a host with something to steal beside the workspace."""
+    values = {**kit.env, **VALUES}
+    with keeper() as kept:
+        async with outside([kit.workspace.parent], kept) as host:
+            yield Case(
+                number=1,
+                policy=kit.program("", env=values, limits=LIMITS).policy,
+                values=values,
+                environ=dict(os.environ),
+                workspace=kit.workspace,
+                host=host,
+                brief=False,
+            )
+
+
+async def _inside(kit: RuntimeKit, attack: Attack, case: Case) -> JsonObject:
+    """What the attack reports from a sandbox."""
+    program = kit.program(attack.source(case) + SHOW, env=case.values, limits=LIMITS)
+    async with kit.started(program) as (_, process):
+        return _report(await output(process))
+
+
+async def _outside(attack: Attack, case: Case) -> JsonObject:
+    """What the same attack reports without a sandbox: the control of the experiment."""
+    done = await anyio.run_process([sys.executable, "-c", attack.source(case) + SHOW], cwd=case.workspace)
+    return _report(done.stdout)
+
+
+def _report(data: bytes) -> JsonObject:
+    report: JsonObject = json.loads(data)
+    return report
 
 
 CONTROL_CHECKS: Mapping[str, tuple[Control, Check]] = MappingProxyType(
     {
-        "network:no-route": ("network", there_is_no_way_to_public_addresses),
-        "network:host-does-not-answer": ("private-addresses", services_of_the_host_do_not_answer),
+        "network:no-way-out": ("network", there_is_no_way_out),
+        "network:no-private-address": ("private-addresses", there_is_no_way_to_private_addresses),
         "files:host-is-not-there": ("filesystem", files_of_the_host_are_not_there),
         "files:root-is-read-only": ("rootfs", the_root_file_system_is_read_only),
         "rights:no-capability": ("capabilities", no_capability_is_left),

@@ -13,7 +13,7 @@ SECONDS = 2.0
 DISCARD = 9
 
 
-def network(services: list[tuple[str, int]], udp: list[tuple[str, int]], abstract: str, mark: str, name: str) -> Json:
+def network(services: list[tuple[str, int]], udp: list[tuple[str, int]], abstract: str, mark: str) -> Json:
     """Which devices and routes there are, and who could be reached.
 
     Args:
@@ -21,16 +21,21 @@ def network(services: list[tuple[str, int]], udp: list[tuple[str, int]], abstrac
         udp: The same, for datagrams.
         abstract: A unix socket without a file, which network namespaces keep apart.
         mark: What is sent to each of them.
-        name: A host name that nobody may be asked for.
     """
     return {
         "devices": [device for device in sorted(os.listdir("/sys/class/net")) if device != "lo" and _is_up(device)],
         "routes": _routes(),
         "reached": [*_connected(services, mark), *_abstract(abstract, mark)],
         "sent": _sent(udp, mark),
-        "resolved": _resolved(name),
-        "tried": len(services) + len(udp) + 2,
+        "tried": len(services) + len(udp) + 1,
     }
+
+
+def names(name: str) -> Json:
+    """Addresses that somebody gave for a host name that nobody may be asked for."""
+    with suppress(OSError):
+        return {"resolved": sorted({str(found[4][0]) for found in socket.getaddrinfo(name, 443)})}
+    return {"resolved": []}
 
 
 def private_addresses(addresses: list[str]) -> Json:
@@ -98,10 +103,3 @@ def _sent(services: list[tuple[str, int]], mark: str) -> list[str]:
             client.sendto(mark.encode(), (host, port))
             sent.append(f"{host} port {port}")
     return sent
-
-
-def _resolved(name: str) -> list[str]:
-    """Addresses that somebody gave for the name."""
-    with suppress(OSError):
-        return sorted({str(found[4][0]) for found in socket.getaddrinfo(name, 443)})
-    return []

@@ -16,10 +16,19 @@ MOUNT_READ_ONLY = 1
 
 
 def privileges() -> Json:
-    """What the kernel says of this process's rights, and what it could do that takes more."""
+    """What the kernel says of this process's rights."""
     with open("/proc/self/status", encoding="ascii", errors="replace") as file:
         status = dict(line.split(":\t", 1) for line in file.read().splitlines() if ":\t" in line)
-    deeds: dict[str, Callable[[], object]] = {
+    return {
+        "capabilities": {name: int(status[name], 16) for name in CAPABILITIES if name in status},
+        "no_new_privileges": status.get("NoNewPrivs", "").strip(),
+        "seccomp": status.get("Seccomp", "").strip(),
+    }
+
+
+def deeds() -> Json:
+    """What this process could do that takes more rights than a skill has."""
+    tries: dict[str, Callable[[], object]] = {
         "become another user": lambda: os.setuid(0 if os.getuid() else 1),
         "change the root directory": lambda: os.chroot("/"),
         "make a device": lambda: os.mknod(f"/tmp/device-{os.getpid()}", 0o20600, os.makedev(1, 3)),  # noqa: S108
@@ -29,13 +38,7 @@ def privileges() -> Json:
         "make a user namespace": lambda: _call("unshare", NEW_USER_NAMESPACE),
         "give a file away": _give_away,
     }
-    return {
-        "capabilities": {name: int(status[name], 16) for name in CAPABILITIES if name in status},
-        "no_new_privileges": status.get("NoNewPrivs", "").strip(),
-        "seccomp": status.get("Seccomp", "").strip(),
-        "tried": len(deeds),
-        "done": [name for name, deed in deeds.items() if _succeeds(deed)],
-    }
+    return {"tried": len(tries), "done": [name for name, deed in tries.items() if _succeeds(deed)]}
 
 
 def identity() -> Json:
