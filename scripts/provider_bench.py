@@ -17,10 +17,11 @@ import perstack_provider_anthropic.plugin
 import perstack_provider_bedrock.plugin
 import perstack_provider_google.plugin
 import perstack_provider_openai.plugin
+from perstack.checkpoints import Checkpoint, ExpertRef
 from perstack.engine.asking import StreamView
 from perstack.engine.recorder import Recorder
 from perstack.engine.state import JobState
-from perstack.events import Checkpoint, ExpertRef, StartRun
+from perstack.events import StartRun
 from perstack.messages import JsonValue, Usage
 from perstack.protocols import TextDelta
 from perstack.redaction import Redactor

@@ -12,15 +12,12 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from perstack.checkpoints import Checkpoint, DelegatedBy, ErrorInfo, ExpertRef, Step
 from perstack.events import (
     CallDelegate,
     CallTools,
-    Checkpoint,
     CompleteRun,
-    DelegatedBy,
-    ErrorInfo,
     Event,
-    ExpertRef,
     FinishToolExecution,
     JournalEvent,
     ReviewToolCall,
@@ -28,7 +25,6 @@ from perstack.events import (
     SkillStderr,
     StartGeneration,
     StartRun,
-    Step,
     StopRunByError,
     StreamRunResult,
 )

@@ -7,11 +7,11 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from perstack.checkpoints import ExpertRef
 from perstack.config.models import ExpertConfig
 from perstack.config.skills import StdioSkill
 from perstack.engine.state import RunState, tool_message
 from perstack.errors import ConfigError, ToolError
-from perstack.events import ExpertRef
 from perstack.messages import TextPart, ToolCall, ToolDefinition, ToolResult
 from perstack.policy.decide import closure
 from perstack.policy.review import review

@@ -6,15 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import msgspec
+from perstack.checkpoints import Checkpoint, DelegatedBy, ExpertRef, Step
 from perstack.events import (
     CallDelegate,
     CallTools,
-    Checkpoint,
     CompleteRun,
     ContinueToNextStep,
-    DelegatedBy,
     Event,
-    ExpertRef,
     FinishToolExecution,
     InitializeRuntime,
     Retry,
@@ -22,7 +20,6 @@ from perstack.events import (
     SkillConnected,
     StartGeneration,
     StartRun,
-    Step,
     StopRunByDelegate,
 )
 from perstack.journal.files import FileStore

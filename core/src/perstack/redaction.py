@@ -11,12 +11,13 @@ import base64
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 from typing import get_args
 from urllib.parse import quote, quote_plus
 
 import msgspec
 
-from perstack import events, messages
+from perstack import checkpoints, events, messages
 
 SHORTEST = 8
 """Shorter values occur by chance (``true``, ``1234``), so redacting them would garble text and protect nothing."""
@@ -242,9 +243,9 @@ _STATES = ("building", "complete", "starting", "unhealthy")
 
 def _event_words() -> Iterator[str]:
     """Every word that events are made of: a job could not be read again if one of them were replaced."""
-    yield from get_args(events.RunStatus)
+    yield from get_args(checkpoints.RunStatus)
     yield from _STATES
-    for struct in (*vars(events).values(), *vars(messages).values()):
+    for struct in chain.from_iterable(vars(module).values() for module in (checkpoints, events, messages)):
         if isinstance(struct, type) and issubclass(struct, messages.Wire):
             yield from struct.__struct_encode_fields__
             if isinstance(tag := struct.__struct_config__.tag, str):

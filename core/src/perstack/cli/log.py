@@ -16,7 +16,7 @@ from perstack.cli.parsing import whole_number
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from perstack.events import Checkpoint
+    from perstack.checkpoints import Checkpoint
     from perstack.journal.files import FileStore
     from perstack.journal.query import Query
     from perstack.protocols import JournalStore

@@ -20,7 +20,7 @@ from perstack.terminal.log_view import LogView
 from perstack.terminal.output import Output, ascii_json
 
 if TYPE_CHECKING:
-    from perstack.events import Checkpoint
+    from perstack.checkpoints import Checkpoint
     from perstack.messages import JsonValue, Message
     from perstack.protocols import JournalStore
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from perstack.checkpoints import ErrorInfo
 from perstack.engine.generation import Generation
-from perstack.events import ErrorInfo
 from perstack.messages import ToolCall, ToolResult, text_of
 
 if TYPE_CHECKING:

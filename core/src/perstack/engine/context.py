@@ -11,10 +11,10 @@ from typing import Protocol
 
 from anyio import to_thread
 
+from perstack.checkpoints import ExpertRef
 from perstack.engine.budget import Budget
 from perstack.engine.models import Models
 from perstack.engine.recorder import Recorder
-from perstack.events import ExpertRef
 from perstack.messages import JsonObject, ToolCall, ToolDefinition, ToolResult
 from perstack.policy.decide import ExpertPolicy
 from perstack.protocols import Provider

@@ -8,6 +8,7 @@ from functools import partial
 
 import anyio
 
+from perstack.checkpoints import DelegatedBy
 from perstack.engine.context import JobContext, Tools
 from perstack.engine.delegation import delegate_key, delegate_result, error_result, refusal
 from perstack.engine.prompt import DelegateView, system_prompt
@@ -15,7 +16,6 @@ from perstack.engine.run import Run
 from perstack.engine.run_log import RunLog
 from perstack.engine.state import RunState
 from perstack.errors import JournalError, LockMismatch, PerstackError
-from perstack.events import DelegatedBy
 from perstack.ids import new_id
 from perstack.messages import (
     InstructionMessage,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from perstack.checkpoints import RunStatus
 from perstack.engine.state import RunState
 from perstack.errors import ExitCode
-from perstack.events import RunStatus
 
 EXIT_CODES: dict[RunStatus, ExitCode] = {
     "completed": ExitCode.COMPLETED,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from perstack.events import ErrorInfo
+from perstack.checkpoints import ErrorInfo
 from perstack.messages import JsonObject, JsonValue
 from perstack.tools.arguments import argument_problems
 

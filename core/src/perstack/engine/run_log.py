@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TypedDict
 
+from perstack.checkpoints import Checkpoint, DelegatedBy, DelegateTo, ErrorInfo, RunStatus, Step
 from perstack.engine.context import JobContext
 from perstack.engine.delegation import delegate_key
 from perstack.engine.generation import Generation
@@ -12,15 +13,9 @@ from perstack.engine.recorder import RunStamp, now_ms
 from perstack.engine.state import RunState
 from perstack.errors import PerstackError, ProviderError
 from perstack.events import (
-    Checkpoint,
-    DelegatedBy,
-    DelegateTo,
-    ErrorInfo,
     FinishToolExecution,
-    RunStatus,
     StartGeneration,
     StartRun,
-    Step,
     StopRunByBudget,
     StopRunByCancellation,
     StopRunByError,

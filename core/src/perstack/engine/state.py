@@ -9,22 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from perstack.checkpoints import Checkpoint, DelegatedBy, ErrorInfo, ExpertRef, RunStatus
 from perstack.engine.compaction import compacted
 from perstack.events import (
     CallTools,
-    Checkpoint,
     CompactConversation,
     CompleteRun,
     ContinueToNextStep,
-    DelegatedBy,
     EndOfRun,
-    ErrorInfo,
     Event,
-    ExpertRef,
     FinishToolExecution,
     Retry,
     RunEvent,
-    RunStatus,
     SampleModel,
     StartGeneration,
     StartRun,

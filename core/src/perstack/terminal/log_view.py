@@ -8,7 +8,8 @@ from datetime import datetime
 import msgspec
 from perstack_proxy.sanitise import sanitise_line
 
-from perstack.events import Checkpoint, RunEvent
+from perstack.checkpoints import Checkpoint
+from perstack.events import RunEvent
 from perstack.journal.query import Entry
 from perstack.journal.summary import RUNNING, EventTally, JobTally
 from perstack.messages import Message, Usage, text_of
