@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
-from model_events import told
+from model_events import gathered, told
 from perstack.errors import ProviderError
-from perstack.messages import Usage, VendorPart
+from perstack.messages import ExpertMessage, Usage, VendorPart
 from perstack.model_http import MOST_CALLS
-from perstack.protocols import Finish, ReasoningDelta, ReasoningEnd, StreamPart, TextDelta, ToolCallRequest
+from perstack.protocols import Finish, ReasoningDelta, ReasoningEnd, StreamPart, TextDelta, TextEnd, ToolCallRequest
+from perstack_provider_anthropic.request import message_blocks
 from perstack_provider_anthropic.stream import MessagesAnswer
+from perstack_provider_openai.chat_request import chat_messages
+from perstack_provider_openai.profiles import OPENAI
 
 
 def read(*events: dict) -> list[StreamPart]:
@@ -59,7 +63,6 @@ def test_events_of_the_future_are_passed_over_and_blocks_of_the_vendors_own_are_
         go_on(0, type="input_json_delta", partial_json='"x"}'),
         end(0),
         begin(1, type="text", text="be", citations=None),
-        go_on(1, type="citations_delta", citation={"type": "page_location"}),
         go_on(1, type="text_delta", text="gin"),
         end(1),
         stop(),
@@ -69,8 +72,36 @@ def test_events_of_the_future_are_passed_over_and_blocks_of_the_vendors_own_are_
         VendorPart(vendor="anthropic", block=search),
         TextDelta(text="be"),
         TextDelta(text="gin"),
+        TextEnd(),
         Finish(reason="stop", usage=Usage()),
     ]
+
+
+@pytest.mark.anyio
+async def test_W_09_sources_of_a_text_go_back_with_it_to_their_vendor_and_to_no_other() -> None:
+    source = {"type": "web_search_result_location", "url": "https://a.example", "encrypted_index": "cipher"}
+    parts = read(
+        begin(0, type="text", text="", citations=None),
+        go_on(0, type="text_delta", text="It has "),
+        end(0),
+        begin(1, type="text", text="", citations=[]),
+        go_on(1, type="citations_delta", citation=source),
+        go_on(1, type="text_delta", text="two heads"),
+        end(1),
+        begin(2, type="text", text="."),
+        end(2),
+        stop(),
+    )
+    said = await gathered(parts)
+    assert said.text == "It has two heads.", "no line ends where a source begins"
+    message = msgspec.json.decode(msgspec.json.encode(said.message()), type=ExpertMessage)  # as after a restart
+    assert [*message_blocks(message)] == [
+        {"type": "text", "text": "It has "},
+        {"type": "text", "text": "two heads", "citations": [source]},
+        {"type": "text", "text": "."},
+    ]
+    (other,) = chat_messages(message, OPENAI)
+    assert other == {"role": "assistant", "content": "It has two heads."}
 
 
 def test_arguments_may_stand_in_the_blocks_start() -> None:

@@ -7,13 +7,14 @@ from dataclasses import replace
 import pytest
 from google.genai import types
 from model_conversation import TOOLS
-from model_events import as_sent, told
+from model_events import as_sent, gathered, told
 from perstack.errors import ProviderError
 from perstack.messages import ExpertMessage, ImagePart, TextPart, ThinkingPart, ToolCallPart, UserMessage
-from perstack.model_http import Encodings
+from perstack.model_http import Encodings, Event
 from perstack.protocols import Finish, GenerateRequest
 from perstack.specs import ModelInfo
 from perstack.testing.answers import question
+from perstack_provider_anthropic.request import message_blocks
 from perstack_provider_google.profiles import MODELS
 from perstack_provider_google.request import generate_body, message_contents
 from perstack_provider_google.stream import GenerateAnswer
@@ -51,6 +52,23 @@ def test_a_signature_goes_back_to_google_only_and_a_foreign_call_is_marked() -> 
     assert [part.get("thoughtSignature") for part in first] == ["proof", None]
     assert [part.get("thoughtSignature") for part in second] == ["skip_thought_signature_validator", "proof"]
     assert "another" not in str(first + second)
+
+
+@pytest.mark.anyio
+async def test_a_signature_of_a_text_goes_back_with_that_text_and_to_no_other_vendor() -> None:
+    sent = [{"text": "It has "}, {"text": "two heads.", "thoughtSignature": "proof"}, {"text": " Or one."}]
+    answer = GenerateAnswer("google")
+    parts = [part for text in sent for part in answer.feed(chunk(text))]
+    parts += [*answer.feed(told({"candidates": [{"finishReason": "STOP"}]})), *answer.end()]
+    said = await gathered(parts)
+    assert said.text == "It has two heads. Or one."
+    (content,) = message_contents(said.message(), ids=True)
+    assert content["parts"] == sent
+    assert "proof" not in str([*message_blocks(said.message())])
+
+
+def chunk(part: dict[str, object]) -> Event:
+    return told({"candidates": [{"content": {"parts": [part]}}]})
 
 
 def test_what_a_model_cannot_see_is_said_in_words() -> None:

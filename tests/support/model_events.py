@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 import msgspec
+from perstack.engine.generation import Generation, collect
 from perstack.messages import JsonObject
+from perstack.protocols import StreamPart
 
 
 @dataclass(frozen=True)
@@ -25,3 +28,13 @@ def told(value: object, event: str = "message") -> Told:
 def as_sent(body: object) -> JsonObject:
     """A body as the server reads it."""
     return json.loads(msgspec.json.encode(body))
+
+
+async def gathered(parts: Sequence[StreamPart]) -> Generation:
+    """The answer that the engine makes of these parts."""
+
+    async def stream() -> AsyncIterator[StreamPart]:
+        for part in parts:
+            yield part
+
+    return await collect(stream(), on_text=lambda _: None, on_reasoning=lambda _: None)

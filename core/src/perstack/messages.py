@@ -59,9 +59,10 @@ NO_USAGE = Usage()
 
 
 class TextPart(Wire, frozen=True, kw_only=True, tag_field="type", tag="textPart"):
-    """Plain text."""
+    """Plain text. Of a model's, `signature` is what its vendor wants back with it, such as its sources."""
 
     text: str
+    signature: str | None = None
 
 
 class ImagePart(Wire, frozen=True, kw_only=True, tag_field="type", tag="imageInlinePart"):
@@ -187,6 +188,18 @@ def object_of(value: object) -> JsonObject:
 def text_of(parts: tuple[object, ...]) -> str:
     """The texts among `parts`, joined by newlines; empty when there are none."""
     return "\n".join(part.text for part in parts if isinstance(part, TextPart))
+
+
+def spoken_text(parts: tuple[object, ...]) -> str:
+    """What a model said: neighbours are one text in several pieces, others are joined by newlines."""
+    pieces: list[str] = []
+    before: object = None
+    for part in parts:
+        if isinstance(part, TextPart):
+            pieces += ["\n"] if pieces and not isinstance(before, TextPart) else []
+            pieces.append(part.text)
+        before = part
+    return "".join(pieces)
 
 
 def text_result(call: ToolCall, text: str, *, is_error: bool = False) -> ToolResult:

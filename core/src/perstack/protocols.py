@@ -300,6 +300,13 @@ class ReasoningDelta:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class TextEnd:
+    """A block of text is complete; `signature` goes back to the vendor unchanged. Blocks without one need no end."""
+
+    signature: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ReasoningEnd:
     """A block of reasoning is complete; `signature` goes back to the vendor unchanged."""
 
@@ -326,7 +333,7 @@ class Finish:
     word: str = ""
 
 
-StreamPart: TypeAlias = TextDelta | ReasoningDelta | ReasoningEnd | ToolCallRequest | VendorPart | Finish
+StreamPart: TypeAlias = TextDelta | TextEnd | ReasoningDelta | ReasoningEnd | ToolCallRequest | VendorPart | Finish
 
 
 class Provider(Protocol):

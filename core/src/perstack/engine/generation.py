@@ -19,9 +19,9 @@ from perstack.messages import (
     ToolCallPart,
     Usage,
     VendorPart,
-    text_of,
+    spoken_text,
 )
-from perstack.protocols import Finish, ReasoningDelta, ReasoningEnd, StreamPart, TextDelta, ToolCallRequest
+from perstack.protocols import Finish, ReasoningDelta, ReasoningEnd, StreamPart, TextDelta, TextEnd, ToolCallRequest
 
 MOST_TOKENS = 10**12
 """Of one answer, by its server's own account; more than that, or less than none, is no account."""
@@ -40,7 +40,7 @@ class Generation:
     @property
     def text(self) -> str:
         """Its texts, joined by newlines where something else stands between them."""
-        return text_of(self.said)
+        return spoken_text(self.said)
 
     @property
     def calls(self) -> tuple[ToolCallRequest, ...]:
@@ -73,6 +73,8 @@ async def collect(
             case TextDelta():
                 answer.text.append(part.text)
                 on_text(part.text)
+            case TextEnd():
+                answer.end_text(part.signature)
             case ReasoningDelta():
                 answer.end_text()
                 answer.reasoning.append(part.text)
@@ -123,10 +125,14 @@ class _Collected:
             self._ids.add(part.id)
         self.said.append(part)
 
-    def end_text(self) -> None:
-        """The text so far is one part."""
+    def end_text(self, signature: str | None = None) -> None:
+        """The text so far is one part. Of what has no signature, neighbours are one."""
         if text := "".join(self.text):
-            self.said.append(TextPart(text=text))
+            last = self.said[-1] if self.said else None
+            if signature is None and isinstance(last, TextPart) and last.signature is None:
+                self.said[-1] = TextPart(text=last.text + text)
+            else:
+                self.said.append(TextPart(text=text, signature=signature))
         self.text.clear()
 
     def end_reasoning(self, signature: str | None) -> None:

@@ -36,7 +36,7 @@ from perstack.messages import (
     ToolResult,
     ToolResultPart,
     Usage,
-    text_of,
+    spoken_text,
 )
 from perstack.tools.provenance import marked_parts
 
@@ -85,7 +85,7 @@ class RunState:
     def last_text(self) -> str:
         """The newest text that the Expert wrote, or empty."""
         for message in reversed(self.messages):
-            if isinstance(message, ExpertMessage) and (text := text_of(message.contents).strip()):
+            if isinstance(message, ExpertMessage) and (text := spoken_text(message.contents).strip()):
                 return text
         return ""
 

@@ -20,7 +20,7 @@ import pytest
 
 from perstack.errors import ProviderError
 from perstack.messages import FinishReason, JsonObject, ToolDefinition, Usage
-from perstack.protocols import Provider, TextDelta
+from perstack.protocols import Provider, TextDelta, TextEnd
 from perstack.testing.answers import Answer, answer, question
 from perstack.testing.model_server import Call, Cut, ErrorEvent, Fault, Gate, ModelServer, Raw, Refuse, Stall, Turn
 
@@ -93,7 +93,7 @@ class ProviderChecks:
         assert [(call.name, call.args) for call in got.calls] == [(c.name, c.args) for c in FULL_TURN.calls]
         assert len(got.signatures) == 1
         assert got.finish.reason == "tool-calls"
-        kinds = [type(part).__name__ for part in got.parts]
+        kinds = [type(part).__name__ for part in got.parts if not isinstance(part, TextEnd)]
         assert list(dict.fromkeys(kinds)) == [
             "ReasoningDelta",
             "ReasoningEnd",

@@ -29,7 +29,7 @@ from perstack.model_http import budget_of, continues_unsigned, effort_of, instru
 from perstack.protocols import GenerateRequest
 from perstack.specs import ModelInfo
 
-from perstack_provider_anthropic.signatures import CONTAINER, REDACTED, THINKING, VENDOR
+from perstack_provider_anthropic.signatures import CITED, CONTAINER, REDACTED, THINKING, VENDOR
 
 OUTPUT_TOKENS = 8_192
 """Answer limit for models that nothing is known of: every model that the vendor still serves takes it."""
@@ -161,7 +161,14 @@ def _said(part: SpokenPart) -> Iterator[JsonObject]:
         if part.vendor == VENDOR and part.block.get("type") != CONTAINER:
             yield part.block
     else:
-        yield from _content(part)
+        yield from ({**block, **_cited(part)} for block in _content(part))
+
+
+def _cited(part: TextPart) -> JsonObject:
+    """The sources of a text, where the vendor gave some."""
+    if part.signature is None or not part.signature.startswith(CITED):
+        return {}
+    return {"citations": msgspec.json.decode(part.signature.removeprefix(CITED))}
 
 
 def _thinking(part: ThinkingPart) -> JsonObject | None:

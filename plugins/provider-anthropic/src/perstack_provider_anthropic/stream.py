@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import msgspec
 from perstack.messages import FinishReason, JsonObject, Usage, VendorPart
 from perstack.model_http import Event, ToolCalls, arguments, cut_off, decoded, finished, malformed, reported
-from perstack.protocols import ReasoningDelta, ReasoningEnd, StreamPart, TextDelta
+from perstack.protocols import ReasoningDelta, ReasoningEnd, StreamPart, TextDelta, TextEnd
 
-from perstack_provider_anthropic.signatures import CONTAINER, REDACTED, THINKING, VENDOR
+from perstack_provider_anthropic.signatures import CITED, CONTAINER, REDACTED, THINKING, VENDOR
 
 FINISH: dict[str, FinishReason] = {
     "end_turn": "stop",
@@ -48,6 +48,7 @@ class _Block(msgspec.Struct, frozen=True):
     signature: str | None = None
     data: str | None = None
     input: JsonObject | None = None
+    citations: list[JsonObject] | None = None
 
 
 class _Container(msgspec.Struct, frozen=True):
@@ -61,6 +62,7 @@ class _Delta(msgspec.Struct, frozen=True):
     thinking: str | None = None
     signature: str | None = None
     partial_json: str | None = None
+    citation: JsonObject | None = None
     stop_reason: str | None = None
     container: _Container | None = None
 
@@ -99,6 +101,7 @@ class _Open:
     own: JsonObject | None = None
     signature: str = ""
     json: list[str] = field(default_factory=list)
+    cited: list[JsonObject] = field(default_factory=list)
 
 
 class MessagesAnswer:
@@ -154,7 +157,8 @@ class MessagesAnswer:
     def _begin(self, index: int | None, raw: msgspec.Raw) -> Iterator[StreamPart]:
         block = decoded(_BLOCK, raw, provider=self._provider)
         own = decoded(_OWN, raw, provider=self._provider) if block.type not in OURS else None
-        self._open[index] = _Open(block=block, own=own, signature=block.signature or "")
+        cited = [*(block.citations or ())] if own is None else []
+        self._open[index] = _Open(block=block, own=own, signature=block.signature or "", cited=cited)
         if block.text:
             yield TextDelta(text=block.text)
         if block.thinking:
@@ -171,6 +175,8 @@ class MessagesAnswer:
         opened.signature += delta.signature or ""
         if delta.partial_json:
             opened.json.append(delta.partial_json)
+        if delta.citation is not None:
+            opened.cited.append(delta.citation)
 
     def _finish(self, index: int | None) -> Iterator[StreamPart]:
         opened = self._open.pop(index, None)
@@ -180,6 +186,9 @@ class MessagesAnswer:
         if opened.own is not None:
             said: JsonObject = {"input": arguments("".join(opened.json)) or {}} if opened.json else {}
             yield VendorPart(vendor=VENDOR, block={**opened.own, **said})
+        elif block.type == "text":
+            sources = msgspec.json.encode(opened.cited).decode()
+            yield TextEnd(signature=CITED + sources if opened.cited else None)
         elif block.type == "tool_use":
             raw = "".join(opened.json) or msgspec.json.encode(block.input or {}).decode()
             yield self._calls.make(id=block.id, name=block.name or "", raw=raw)

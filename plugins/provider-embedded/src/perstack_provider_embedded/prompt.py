@@ -22,6 +22,7 @@ from perstack.messages import (
     ToolMessage,
     ToolResultPart,
     UserMessage,
+    spoken_text,
     text_of,
 )
 from perstack.tools.provenance import TAG
@@ -108,7 +109,7 @@ def _spoken(message: ExpertMessage) -> str:
     calls = [part for part in message.contents if isinstance(part, ToolCallPart) and part.tool_name != FINISH]
     if calls:
         return "\n".join(written({call.tool_name: call.args}) for call in calls)
-    return written({FINISH: text_of(message.contents)})
+    return written({FINISH: spoken_text(message.contents)})
 
 
 def written(value: JsonObject) -> str:

@@ -108,20 +108,23 @@ def _said(message: ExpertMessage, *, ids: bool) -> Iterator[JsonObject]:
     signed = False
     for part in message.contents:
         if isinstance(part, TextPart):
-            yield {"text": part.text}
+            yield {"text": part.text, **_proof(part.signature)}
         elif isinstance(part, VendorPart):
             if part.vendor == VENDOR:
                 yield part.block
         elif isinstance(part, ToolCallPart):
             call: JsonObject = {"name": part.tool_name, "args": part.args}
             said: JsonObject = {"functionCall": {**call, "id": part.tool_call_id} if ids else call}
-            own = part.signature if part.signature and part.signature.startswith(SIGNATURE) else None
-            if own is not None:
-                said["thoughtSignature"] = own.removeprefix(SIGNATURE)
-            elif not signed:  # a step's first call has to have one
-                said["thoughtSignature"] = UNSIGNED
+            # A step's first call has to have one.
+            yield {**said, **(_proof(part.signature) or ({} if signed else {"thoughtSignature": UNSIGNED}))}
             signed = True
-            yield said
+
+
+def _proof(signature: str | None) -> JsonObject:
+    """The vendor's signature of a part; those of others stay with them."""
+    if signature is None or not signature.startswith(SIGNATURE):
+        return {}
+    return {"thoughtSignature": signature.removeprefix(SIGNATURE)}
 
 
 def _result(result: ToolResultPart, *, ids: bool) -> list[JsonObject]:

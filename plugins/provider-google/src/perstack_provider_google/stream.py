@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import msgspec
 from perstack.messages import FinishReason, JsonObject, Usage, VendorPart
 from perstack.model_http import Event, ToolCalls, cut_off, decoded, finished, reported
-from perstack.protocols import ReasoningDelta, ReasoningEnd, StreamPart, TextDelta, ToolCallRequest
+from perstack.protocols import ReasoningDelta, ReasoningEnd, StreamPart, TextDelta, TextEnd, ToolCallRequest
 
 from perstack_provider_google.request import SIGNATURE, VENDOR
 
@@ -123,7 +123,11 @@ class GenerateAnswer:
             return
         if part.text or part.function_call is not None:
             yield from self._end_reasoning()
-        if part.text:
+        if part.text and part.thought_signature:
+            yield TextEnd()  # what came before it is not what was signed
+            yield TextDelta(text=part.text)
+            yield TextEnd(signature=SIGNATURE + part.thought_signature)
+        elif part.text:
             yield TextDelta(text=part.text)
         if part.function_call is not None:
             yield self._call(part.function_call, part.thought_signature)

@@ -20,6 +20,7 @@ from perstack.messages import (
     ToolDefinition,
     ToolMessage,
     UserMessage,
+    spoken_text,
     text_of,
 )
 from perstack.model_http import data_url, effort_of, known_model, unsendable
@@ -97,7 +98,7 @@ def _assistant(message: ExpertMessage, profile: Profile) -> JsonObject:
         for part in message.contents
         if isinstance(part, ToolCallPart)
     ]
-    text = text_of(message.contents)
+    text = spoken_text(message.contents)
     if not calls:
         return {"role": "assistant", "content": text}
     said: JsonObject = {"role": "assistant", "content": text or None, "tool_calls": calls}
