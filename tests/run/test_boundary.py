@@ -106,6 +106,50 @@ def test_Q14_AO3_W_27_a_secret_that_a_skill_says_is_redacted_everywhere(project:
     assert ("[redacted:TOKEN]" in everywhere) is (form != "reversed")
 
 
+TELLTALE = """\
+import json, os, sys
+
+token = os.environ["TOKEN"]
+info = {"name": token, "version": token}
+schema = {"type": "object", "properties": {"text": {"type": "string", "default": token, "enum": [token, "other"]}}}
+for line in sys.stdin:
+    request = json.loads(line)
+    answers = {
+        "initialize": {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": info},
+        "tools/list": {"tools": [{"name": "tell", "description": "Signed in with " + token, "inputSchema": schema}]},
+        "tools/call": {"content": [{"type": "text", "text": "told"}]},
+    }
+    if "id" in request:
+        print(json.dumps({"jsonrpc": "2.0", "id": request["id"], "result": answers[request["method"]]}), flush=True)
+"""
+
+
+@pytest.mark.parametrize("lazy", ["false", "true"])
+def test_Q14_AO3_W_27_a_secret_in_what_a_skill_says_of_its_tools_is_redacted_everywhere(
+    project: Project, lazy: str
+) -> None:
+    secret = canary("described") + '/"'
+    server = project.directory / "telltale.py"
+    server.write_text(TELLTALE)
+    project.write(
+        f'{DEMO}[experts.demo.skills.probe]\ntype = "mcpStdioSkill"\ncommand = "{sys.executable}"\n'
+        f'args = ["{server}"]\nrequiredEnv = ["TOKEN"]\nlazyInit = {lazy}\n'
+    )
+    for _ in range(2):  # the second run could take what the first one kept
+        with ModelServer([Turn(calls=[Call("tell", {"text": "other"})]), Turn(text="done")]) as model:
+            result = project.run("demo", "Go.", server=model, env={"TOKEN": secret})
+            sent = json.dumps([request.body for request in model.requests])
+        assert (result.exit_code, result.tool_results["tell"]) == (0, "told")
+        stored = "".join(path.read_text() for path in project.state.rglob("*.json*"))
+        inner = json.dumps(secret)[1:-1]
+        for place in (result.stdout, result.stderr, stored, sent):
+            assert secret not in place
+            assert inner not in place
+            assert json.dumps(inner)[1:-1] not in place
+        assert "Signed in with [redacted:TOKEN]" in sent
+        assert "notice" not in result.types
+
+
 def test_AS9_the_models_key_is_nowhere_in_the_state_directory_nor_in_events(project: Project) -> None:
     with ModelServer([Turn(calls=[Call("exec", {"command": "env", "args": []})]), Turn(text="done")]) as server:
         result = project.run("demo", "Go.", server=server)

@@ -85,7 +85,7 @@ def open_tools(
             run_id=run_id,
             notify=recorder.notify,
             copy=changes.workspace if changes else None,
-            known=known_tools(local_state_dir(plan.request.state_dir)),
+            known=known_tools(local_state_dir(plan.request.state_dir), redact=plan.redactor.json),
             held=plan.held,
             elicit=back.elicit() if interactive else None,
             complete=back.complete(run_id, policy.key),
@@ -96,7 +96,7 @@ def open_tools(
             served: dict[str, HasSession] = {**skills, OUTPUTS_SKILL: OwnSkill(session=outputs)}
             listed = {name: skill.session.tools for name, skill in served.items()}
             experts = {key: each.expert for key, each in plan.decision.experts.items()}
-            box = toolbox(policy.expert, listed, experts=experts, interactive=interactive)
+            box = toolbox(policy.expert, listed, experts=experts, interactive=interactive, redact=plan.redactor.json)
             context = DispatchContext(
                 expert=policy.key,
                 reviewers=reviewers(plan.loaded, plan.registry),

@@ -18,7 +18,7 @@ from perstack.protocols import SkillTool
 from perstack.skill_policy import BUILT_IN
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from perstack.skill_policy import SkillPolicy
 
@@ -58,9 +58,13 @@ def changed_tools(before: Sequence[SkillTool] | None, now: Sequence[SkillTool]) 
     return tuple(sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name)))
 
 
-def known_tools(state_dir: Path) -> KnownTools:
-    """The tools that are known on this machine."""
-    return KnownTools(state_dir / FOLDER)
+def _unchanged(data: bytes) -> bytes:
+    return data
+
+
+def known_tools(state_dir: Path, *, redact: Callable[[bytes], bytes] = _unchanged) -> KnownTools:
+    """The tools that are known on this machine; `redact` takes the secrets of this run out of JSON."""
+    return KnownTools(state_dir / FOLDER, redact)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,7 @@ class KnownTools:
     """A directory with one file for each skill, mode 0600. What cannot be read is not known; nothing fails a run."""
 
     directory: Path
+    redact: Callable[[bytes], bytes] = _unchanged
 
     def of(self, policy: SkillPolicy) -> tuple[SkillTool, ...] | None:
         """The tools of the skill, or None when it has to be asked."""
@@ -78,14 +83,21 @@ class KnownTools:
             return None
 
     def keep(self, policy: SkillPolicy, tools: Sequence[SkillTool]) -> None:
-        """Remember them, in place of what was known; a disk that refuses costs no more than a later start."""
+        """Remember them, in place of what was known; a disk that refuses costs no more than a later start.
+
+        Tools whose words hold a secret are not kept: without it they would differ from what the skill says next time.
+        """
         path = self._path(policy)
         temporary = path.with_suffix(f".{os.getpid()}")
+        data = msgspec.json.encode(list(tools))
         try:
+            if self.redact(data) != data:
+                path.unlink(missing_ok=True)
+                return
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(descriptor, "wb") as file:
-                file.write(msgspec.json.encode(list(tools)))
+                file.write(data)
             temporary.replace(path)
         except OSError:
             temporary.unlink(missing_ok=True)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+import msgspec
 from perstack_proxy.sanitise import sanitise_line
 
 from perstack.errors import ConfigError, Problem
@@ -92,6 +93,7 @@ def toolbox(
     *,
     experts: Mapping[str, ExpertConfig],
     interactive: bool,
+    redact: Callable[[bytes], bytes] = lambda data: data,
 ) -> Toolbox:
     """The tools of `expert`: those of its MCP skills, of its delegates, and of the person.
 
@@ -100,6 +102,7 @@ def toolbox(
         listed: What each connected skill offers, by skill name.
         experts: Every Expert of the project by key, for the descriptions of delegates.
         interactive: Whether a person can be asked; a delegate's run cannot.
+        redact: Takes secrets out of JSON; a server knows some, and what it says of its tools goes to the model.
 
     Raises:
         ConfigError: `pick` or `omit` name a tool that is not there, or two tools have one name.
@@ -109,7 +112,7 @@ def toolbox(
     for skill, offered in listed.items():
         config = expert.skills.get(skill)
         problems += _unknown_names(skill, config, offered)
-        tools += (_tool("mcp", skill, tool) for tool in offered if _wanted(config, tool.name))
+        tools += (_redacted(_tool("mcp", skill, tool), redact) for tool in offered if _wanted(config, tool.name))
     for name, config in expert.skills.items():
         if config.type == "interactiveSkill" and interactive:
             for key, entry in config.tools.items():
@@ -134,6 +137,16 @@ def _tool(kind: ToolKind, skill: str, source: SkillTool) -> Tool:
         input_schema=visible_schema(source.input_schema),
     )
     return Tool(kind=kind, skill=skill, definition=definition, source=source)
+
+
+def _redacted(tool: Tool, redact: Callable[[bytes], bytes]) -> Tool:
+    """The tool as a model may be told of it; its `source` stays what the server said, which its calls are held to."""
+    said = msgspec.json.encode((tool.definition.description, tool.definition.input_schema))
+    if (clean := redact(said)) == said:
+        return tool
+    description, schema = msgspec.json.decode(clean)
+    told = msgspec.structs.replace(tool.definition, description=description, input_schema=schema)
+    return replace(tool, definition=told)
 
 
 def _wanted(config: SkillConfig | None, name: str) -> bool:
