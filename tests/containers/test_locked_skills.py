@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import secrets
 import shutil
 import subprocess
+import zipfile
 from pathlib import Path
 
 import package_registry
 import pytest
 from engines import engine
-from locked import LockedProject, locked_project, note, shout, skill
+from locked import LOCAL, LockedProject, locked_project, note, shout, skill
 from package_registry import HOST, PackageRegistry, real_registry
 from perstack.errors import ExitCode
 from perstack.testing.model_server import Call
 from perstack.testing.project import RunResult
+from repository import ROOT
 
 pytestmark = [pytest.mark.engine, pytest.mark.interop]
 
@@ -65,6 +68,45 @@ def test_AC2_AN3_real_servers_are_installed_through_the_lock_and_run_without_a_r
             assert ".git" in found["list_directory"]
         assert made.requests() == [], "a run asks no registry"
         assert made.net.queries == []
+
+
+def test_AC2_python_packages_are_locked_installed_and_run_on_the_local_runtime_too(tmp_path: Path) -> None:
+    registry = PackageRegistry()
+    registry.add_wheel(*note("first"))
+    with locked_project(tmp_path, "docker", registry) as made:
+        made.write(skill("note", "uvx", "note"))
+        assert made.install().exit_code == 0
+        here = {"PATH": f"{uv_of_the_image(tmp_path)}:{os.environ['PATH']}"}
+        for where in ("docker", "local"):
+            if where == "local":
+                made.lock.unlink()
+                shutil.rmtree(made.store)
+                done = made.install(runtime="local", env=here)
+                assert done.exit_code == 0, done.stderr
+            made.net.forget()
+            result = made.run(Call("note", {}), on=LOCAL)
+            assert result.exit_code == 0, result.stderr
+            assert result.tool_results == {"note": "first"}, f"locked on {where}"
+            (started,) = [event for event in result.of("skillStarting") if event["skillName"] == "note"]
+            assert (str(started["command"])[:8], started["args"][0]) == ("python3.", "-I")
+            assert made.requests() == []
+        (module,) = made.store.glob("*/site/note.py")
+        module.write_text("print('owned')")
+        changed = made.run(on=LOCAL)
+        assert changed.exit_code == ExitCode.CHANGED
+        assert "site/note.py was changed" in changed.stderr
+
+
+def uv_of_the_image(folder: Path) -> Path:
+    """A directory with the uv that the sandbox image was built with."""
+    (wheel,) = (ROOT / "build" / "cache" / "wheels").glob("*/uv-*.whl")
+    place = folder / "tools"
+    place.mkdir()
+    with zipfile.ZipFile(wheel) as archive:
+        (member,) = [name for name in archive.namelist() if name.endswith(".data/scripts/uv")]
+        (place / "uv").write_bytes(archive.read(member))
+    (place / "uv").chmod(0o755)
+    return place
 
 
 HOSTILE = """

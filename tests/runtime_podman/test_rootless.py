@@ -14,8 +14,11 @@ from pathlib import Path
 import pytest
 from egress_box import EgressBox, container_internet
 from engines import REPORT, ROOT, Engine, answers, python
+from locked import locked_project, note, shout, skill
+from package_registry import PackageRegistry
+from perstack.errors import ExitCode
 from perstack.testing import probe
-from perstack.testing.model_server import ModelServer, Turn
+from perstack.testing.model_server import Call, ModelServer, Turn
 from perstack.testing.project import RunResult, result_of
 
 pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("rootless")]
@@ -55,9 +58,10 @@ class Ordinary:
         expect: tuple[Turn, ...],
         command: tuple[str, ...] = (),
         domains: tuple[str, ...] = (),
+        skills: str = "",
     ) -> RunResult:
-        toml = (
-            'model = "scripted"\n[provider]\nproviderName = "openai"\n[experts.box]\ninstruction = "Try."\n'
+        toml = 'model = "scripted"\n[provider]\nproviderName = "openai"\n[experts.box]\ninstruction = "Try."\n'
+        toml += skills or (
             '[experts.box.skills.probe]\ntype = "mcpStdioSkill"\ncommand = "python3"\n'
             'args = ["-I", "/workspace/probe.py"]\npick = ["python"]\n'
             f"allowedDomains = {json.dumps(domains)}\n"
@@ -157,6 +161,30 @@ def test_N2_C1_without_root_a_skill_reaches_what_its_list_names_through_its_own_
     assert {"network", "private-addresses"} <= enforced
 
 
+def test_AC2_without_root_locked_packages_are_run_and_compared(ordinary, tmp_path) -> None:
+    registry = PackageRegistry()
+    registry.add_npm(shout("from npm"))
+    registry.add_wheel(*note("from an index"))
+    skills = skill("shout", "npx", "shout") + skill("note", "uvx", "note")
+    with locked_project(tmp_path, "podman", registry) as made:
+        made.write(skills)
+        installed = made.install()
+        assert installed.exit_code == 0, installed.stderr
+        shutil.copy(made.lock, ordinary.directory)
+        shutil.copytree(made.store, ordinary.cache() / "packages")
+    subprocess.run(["chown", "-R", f"{ordinary.user}:", str(ordinary.directory)], check=True)
+    relaxed = [word for name in LIMITS for word in ("--relax", name)]
+    turns = (Turn(calls=[Call("shout", {}), Call("note", {})]), Turn(text="done"))
+    result = ordinary.run(*relaxed, expect=turns, skills=skills)
+    assert result.exit_code == 0, result.stderr
+    assert (result.tool_results["shout"], result.tool_results["note"]) == ("from npm", "from an index")
+    (module,) = (ordinary.cache() / "packages").glob("*/site/note.py")
+    module.write_text("print('owned')")
+    changed = ordinary.run(*relaxed, expect=turns, skills=skills)
+    assert changed.exit_code == ExitCode.CHANGED
+    assert "site/note.py was changed" in changed.stderr
+
+
 def test_AH4_without_root_a_proof_tries_what_is_enforced_and_says_what_is_not_claimed_here(ordinary) -> None:
     relaxed = [word for name in LIMITS for word in ("--relax", name)]
     place = ("prove", "--runtime", "podman", "--workspace", str(ordinary.workspace), "--json")
@@ -164,8 +192,8 @@ def test_AH4_without_root_a_proof_tries_what_is_enforced_and_says_what_is_not_cl
     assert refused.exit_code == 5, "as a run would be"
     done = ordinary.run(expect=(), command=(*place, *relaxed))
     assert done.exit_code == 0, done.stdout + done.stderr
-    for skill in json.loads(done.stdout)["skills"]:
-        found = {control["control"]: control["verdict"] for control in skill["controls"]}
+    for tried in json.loads(done.stdout)["skills"]:
+        found = {control["control"]: control["verdict"] for control in tried["controls"]}
         held = {control for control, verdict in found.items() if verdict == "proved"}
         assert {"network", "filesystem", "capabilities", "user", "env", "rootfs", "private-addresses"} <= held
         assert {found[name] for name in LIMITS} == {"not claimed"}

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -106,13 +107,14 @@ def compiled_into(root: Path) -> Callable[[JsonObject], None]:
         path, tag, body = (message.get(name) for name in ("compiled", "tag", "body"))
         if not (isinstance(path, str) and isinstance(tag, str) and isinstance(body, str) and _TAG.fullmatch(tag)):
             return
-        source = (inside / path).resolve()
-        if inside in source.parents and source.suffix == ".py" and source.is_file():
-            folder = source.parent / "__pycache__"
-            folder.mkdir(mode=0o755, exist_ok=True)
-            target = folder / f"{source.stem}.{tag}.pyc"
-            target.write_bytes(base64.b64decode(body))
-            target.chmod(0o644)
+        with suppress(ValueError, FileExistsError):  # no path, no base64, or a package with a file of the folder's name
+            source = (inside / path).resolve()
+            if inside in source.parents and source.suffix == ".py" and source.is_file():
+                folder = source.parent / "__pycache__"
+                folder.mkdir(mode=0o755, exist_ok=True)
+                target = folder / f"{source.stem}.{tag}.pyc"
+                target.write_bytes(base64.b64decode(body))
+                target.chmod(0o644)
 
     return keep
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from perstack.skill_policy import SkillPolicy
     from perstack.specs import Proxy, RuntimeSpec
 
+_PYTHON = re.compile(r"3\.[0-9]{1,2}")
+_GLIBC = re.compile(r"(?:2\.[0-9]{1,3})?")
 ECOSYSTEMS: Mapping[str, Ecosystem] = {"npx": "npm", "uvx": "pypi"}
 
 
@@ -196,14 +199,16 @@ class Source:
         said: JsonObject = facts if isinstance(facts, dict) else {}
         if said.get("system") != "Linux":
             raise SkillError("Python packages are locked for Linux alone.", hint="Choose a runtime with containers.")
-        libc = said.get("libc")
-        glibc = str(libc[1]) if isinstance(libc, list) and libc[:1] == ["glibc"] else ""
+        python, libc = str(said.get("python")), said.get("libc")
+        glibc = str(libc[1]) if isinstance(libc, list) and len(libc) > 1 and libc[0] == "glibc" else ""
+        if not _PYTHON.fullmatch(python) or not _GLIBC.fullmatch(glibc):
+            raise SkillError(f"The sandbox's Python says that it is {sanitise_line(python)!r}, which cannot be locked.")
         locked = [
-            await self._pypi_package(name, version, python=str(said.get("python")), libc=glibc)
+            await self._pypi_package(name, version, python=python, libc=glibc)
             for name, version in sorted(pypi.pins(found.get("requirements")).items())
         ]
         wanted = self._launch.command or pypi.bare_name(self._launch.specs[-1])
-        return PackageSet(python=str(said.get("python")), pypi=tuple(locked)), f"bin/{wanted}"
+        return PackageSet(python=python, pypi=tuple(locked)), f"bin/{wanted}"
 
     async def _pypi_package(self, name: str, version: str, *, python: str, libc: str) -> PypiPackage:
         files = await self._index.files(name)
