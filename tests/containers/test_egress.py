@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 from egress_box import EgressBox, egress_box
-from engines import eventually
 from perstack.testing.model_server import Call, ModelServer, Turn
+from perstack.testing.waiting import eventually
 from perstack_containers.http import call, containers, volumes
 from perstack_containers.labels import RUN, SERVICE, SKILL, SUPERVISOR
 

@@ -38,9 +38,10 @@ from egress_attempts import (
     WILD_NAMES,
 )
 from egress_box import EgressBox, egress_box
-from engines import ROOT, eventually
+from engines import ROOT
 from perstack.testing.model_server import ModelServer, Turn
 from perstack.testing.project import Project, RunResult
+from perstack.testing.waiting import eventually
 
 pytestmark = pytest.mark.engine
 

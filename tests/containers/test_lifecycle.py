@@ -11,8 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
-from engines import ROOT, box, eventually, python
+from engines import ROOT, box, python
 from perstack.testing.model_server import Call, ModelServer, Turn
+from perstack.testing.waiting import eventually
 from perstack_containers.http import EngineFailure
 
 pytestmark = pytest.mark.engine

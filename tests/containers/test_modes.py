@@ -10,8 +10,9 @@ import subprocess
 import sys
 
 import pytest
-from engines import eventually, python
+from engines import python
 from perstack.testing.model_server import Call, ModelServer, Turn, When
+from perstack.testing.waiting import eventually
 
 pytestmark = pytest.mark.engine
 

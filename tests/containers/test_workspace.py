@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from engines import Box, answers, python
+from perstack.testing.waiting import eventually
 
 pytestmark = pytest.mark.engine
 
@@ -173,7 +174,6 @@ except OSError:
     pass  # the filter for system calls refuses it
 result = 1
 """
-    from engines import eventually
     from perstack.testing.model_server import Call, ModelServer, Turn
 
     with ModelServer([Turn(calls=[python(source)]), Turn(calls=[Call("hang", {})]), Turn(text="done")]) as server:

@@ -10,6 +10,7 @@ import time
 import uuid
 
 import pytest
+from perstack.testing.waiting import eventually
 from perstack_proxy import prctl, processes
 from perstack_proxy.processes import descendants, end_tree
 
@@ -34,18 +35,9 @@ def spawn():
         process.stdout.close()
 
 
-def until(condition, seconds=10):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.005)
-    return False
-
-
 def test_descendants_are_found_nearest_first(spawn):
     process = spawn("sleep 600 & (sleep 600 & sleep 600; :) & echo ready; wait")
-    assert until(lambda: len(descendants(process.pid)) == 4)
+    eventually(lambda: len(descendants(process.pid)) == 4, "all four are there")
     table = {row.pid: row for row in processes.process_table()}
     found = descendants(process.pid)
     assert [table[pid].parent == process.pid for pid in found] == [True, True, False, False]
@@ -82,7 +74,7 @@ def test_only_what_is_below_ends_if_the_root_is_left_out(spawn):
 
 def test_an_orphan_in_the_roots_group_is_found_without_a_subreaper(spawn):
     process = spawn("(sleep 600 & :) ; echo ready; exec sleep 600")
-    assert until(lambda: len(descendants(process.pid)) == 1)
+    eventually(lambda: len(descendants(process.pid)) == 1, "the other has ended")
     assert end_tree(process.pid, grace=5) == []
     assert descendants(process.pid) == []
 
@@ -139,7 +131,7 @@ def test_a_child_dies_with_its_parent():
         assert lines.readline() == "up\n"
         process.kill()
         process.wait(10)
-        assert until(lambda: all(row.pid != pid or row.state == "Z" for row in processes.process_table()))
+        eventually(lambda: all(row.pid != pid or row.state == "Z" for row in processes.process_table()), "it has ended")
 
 
 def test_the_table_of_ps_agrees_with_proc():

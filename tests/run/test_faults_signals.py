@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from perstack.testing.fake_skill import fake_skill_argv
 from perstack.testing.model_server import Call, ModelServer, Refuse, Turn, When
 from perstack.testing.probe import probe_argv
 from perstack.testing.project import Project, result_of
+from perstack.testing.waiting import eventually
 from skills import runs
 
 DEADLINE_SECONDS = 20.0
@@ -57,17 +57,10 @@ def started(project: Project, server: ModelServer) -> subprocess.Popen[str]:
     return project.start(*project.run_args("lead", "Go."), server=server)
 
 
-def until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"not in {DEADLINE_SECONDS} s: {what}"
-        time.sleep(0.01)
-
-
 def wait_for(moment: str, process: subprocess.Popen[str], log: Path) -> str:
     """Returns at the moment, with what was read of standard output."""
     if moment not in SEEN:
-        until(log.exists, "the skill is called")
+        eventually(log.exists, "the skill is called")
         return ""
     assert process.stdout is not None
     lines: list[str] = []
@@ -97,7 +90,7 @@ def test_W_55_a_signal_at_any_moment_ends_all_processes_and_the_job_goes_on(
         stdout, stderr = process.communicate(timeout=DEADLINE_SECONDS)
     result = result_of(process.returncode, read + stdout, stderr)
     assert result.exit_code == CODES[number], stderr
-    until(lambda: not any(runs(pid) for pid in pids(log)), "the skill's processes have ended")
+    eventually(lambda: not any(runs(pid) for pid in pids(log)), "the skill's processes have ended")
     store = FileStore(project.state)
     store.verify(result.job_id)
     if number is not signal.SIGKILL and moment != "starting":
@@ -126,5 +119,5 @@ def test_W_55_impatience_neither_loses_the_checkpoint_nor_leaves_processes(tmp_p
     assert result.exit_code in (130, 143), stderr
     assert result.of("stopRunByCancellation")
     assert "Traceback" not in stderr
-    until(lambda: not any(runs(pid) for pid in pids(log)), "the skill's processes have ended")
+    eventually(lambda: not any(runs(pid) for pid in pids(log)), "the skill's processes have ended")
     FileStore(project.state).verify(result.job_id)

@@ -6,9 +6,9 @@ import json
 import secrets
 
 import fake_plugins
-from engines import eventually
 from perstack.testing.model_server import ModelServer, Turn
 from perstack.testing.project import Project
+from perstack.testing.waiting import eventually
 
 LEAKS = """
 import os

@@ -14,9 +14,10 @@ from perstack.messages import ImagePart, ToolCall, text_of
 from perstack.redaction import Redactor
 from perstack.testing.fake_skill import fake_skill_argv
 from perstack.testing.probe import probe_argv
+from perstack.testing.waiting import eventually_async
 from perstack.tools.catalogue import toolbox
 from perstack.tools.dispatch import DispatchContext, Dispatcher
-from skills import Events, Registry, ask, eventually, opened, policy, probed
+from skills import Events, Registry, ask, opened, policy, probed
 
 NO_CONFIG = SimpleNamespace(skills={}, delegates=())
 
@@ -66,7 +67,9 @@ async def test_AM4_a_tool_that_changes_while_the_run_goes_on_is_not_called_again
         serve, session = dispatcher(skills), skills["probe"].session
         assert not (await serve.call(call("sly"))).is_error
         await serve.call(call("change_tools"))
-        await eventually(lambda: any("IGNORE" in tool.description for tool in session.tools), "the new list is read")
+        await eventually_async(
+            lambda: any("IGNORE" in tool.description for tool in session.tools), "the new list is read"
+        )
         refused = await serve.call(call("sly"))
         assert refused.is_error
         assert "changed or withdrew" in text_of(refused.result)
@@ -116,7 +119,9 @@ async def test_calls_to_one_server_run_at_the_same_time(tmp_path) -> None:
         async with anyio.create_task_group() as tasks:
             for name in ("a", "b"):
                 tasks.start_soon(one, name)
-            await eventually(lambda: log.exists() and log.read_text().count("start") == 2, "both calls are in flight")
+            await eventually_async(
+                lambda: log.exists() and log.read_text().count("start") == 2, "both calls are in flight"
+            )
             (release / "b").touch()
             (release / "a").touch()
     events = [json.loads(line)["event"] for line in log.read_text().splitlines()]

@@ -15,7 +15,8 @@ import pytest
 from perstack.errors import ToolError
 from perstack.events import SkillDisconnected
 from perstack.testing.probe import probe_argv
-from skills import Events, ask, eventually, opened, policy, probed, runs
+from perstack.testing.waiting import eventually_async
+from skills import Events, ask, opened, policy, probed, runs
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 
@@ -40,8 +41,8 @@ async def test_a_skill_that_ends_takes_its_descendants_with_it_and_is_reported(t
         descendant = await ask(session, "spawn", how="orphan")
         with pytest.raises(ToolError, match="gone"):
             await ask(session, "crash", code=9)
-        await eventually(lambda: not runs(descendant), "the orphan ends")
-        await eventually(lambda: skills["probe"].closed is not None, "the end is noticed")
+        await eventually_async(lambda: not runs(descendant), "the orphan ends")
+        await eventually_async(lambda: skills["probe"].closed is not None, "the end is noticed")
     assert events.of(SkillDisconnected, "reason") == ["it exited with code 9"]
 
 
@@ -50,7 +51,7 @@ async def test_a_skill_ended_by_a_signal_says_which(tmp_path) -> None:
     async with opened(tmp_path, policy("probe", probe_argv()), events=events) as skills:
         with pytest.raises(ToolError):
             await ask(skills["probe"].session, "crash", signal=int(signal.SIGSEGV))
-        await eventually(lambda: skills["probe"].closed is not None, "the end is noticed")
+        await eventually_async(lambda: skills["probe"].closed is not None, "the end is noticed")
     assert events.of(SkillDisconnected, "reason") == ["it was ended by signal 11"]
 
 
@@ -58,8 +59,8 @@ async def test_a_skill_that_kills_its_guardian_does_not_stay(tmp_path) -> None:
     async with opened(tmp_path, policy("probe", probe_argv())) as skills:
         skill = await ask(skills["probe"].session, "identity")
         os.kill(skill["parent"], signal.SIGKILL)
-        await eventually(lambda: not runs(skill["pid"]), "the skill is ended by perstack itself")
-        await eventually(lambda: skills["probe"].closed is not None, "the end is noticed")
+        await eventually_async(lambda: not runs(skill["pid"]), "the skill is ended by perstack itself")
+        await eventually_async(lambda: skills["probe"].closed is not None, "the end is noticed")
     assert "guardian" in skills["probe"].closed
 
 

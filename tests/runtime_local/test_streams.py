@@ -10,7 +10,8 @@ from perstack.events import SkillConnected, SkillStarting, SkillStderr, SkillVio
 from perstack.sandbox.lease import open_skills
 from perstack.sandbox.throttle import BURST_LINES
 from perstack.testing.probe import probe_argv
-from skills import Events, Registry, ask, eventually, lease_context, opened, policy, probed, runs
+from perstack.testing.waiting import eventually_async
+from skills import Events, Registry, ask, lease_context, opened, policy, probed, runs
 
 TIMEOUT = 20.0
 
@@ -19,7 +20,7 @@ async def test_AO2_lines_of_standard_error_are_events_in_safe_words(tmp_path) ->
     events = Events()
     async with probed(tmp_path, events=events) as session:
         await ask(session, "stderr", text="\x1b]52;c;ZXZpbA==\x07\u202e\x9b31m\rhidden\n")
-        await eventually(lambda: events.of(SkillStderr) != [], "the line arrives")
+        await eventually_async(lambda: events.of(SkillStderr) != [], "the line arrives")
     assert events.of(SkillStderr) == ["\\x1b]52;c;ZXZpbA==\\x07\\u202e\\x9b31m\\x0dhidden"]
 
 
@@ -40,7 +41,7 @@ async def test_AO4_a_line_of_standard_error_without_end_is_cut(tmp_path) -> None
     async with probed(tmp_path, events=events) as session:
         await ask(session, "stderr", text="x" * 1000, times=20_000)
         await ask(session, "stderr", text="\nafter\n")
-        await eventually(lambda: "after" in events.of(SkillStderr), "the next line arrives")
+        await eventually_async(lambda: "after" in events.of(SkillStderr), "the next line arrives")
     assert [len(line) < 10_000 for line in events.of(SkillStderr)] == [True, True]
 
 
@@ -72,14 +73,14 @@ async def test_AM6_a_server_that_only_makes_noise_is_ended(tmp_path) -> None:
         pid = (await ask(skills["probe"].session, "identity"))["pid"]
         with pytest.raises(ToolError, match="broke the protocol 1000 times"):
             await skills["probe"].session.call("raw", {"text": "noise\n", "times": 1_000_000}, timeout=TIMEOUT)
-        await eventually(lambda: not runs(pid), "the server ends")
+        await eventually_async(lambda: not runs(pid), "the server ends")
 
 
 async def test_W_10_a_crash_in_the_middle_of_an_answer_is_a_tool_error(tmp_path) -> None:
     async with opened(tmp_path, policy("probe", probe_argv()), policy("other", probe_argv())) as skills:
         with pytest.raises(ToolError, match="gone"):
             await skills["probe"].session.call("answer", {"how": "half"}, timeout=TIMEOUT)
-        await eventually(lambda: skills["probe"].closed is not None, "the end is noticed")
+        await eventually_async(lambda: skills["probe"].closed is not None, "the end is noticed")
         assert await ask(skills["other"].session, "identity")  # the others go on
 
 

@@ -7,13 +7,12 @@ import os
 import shutil
 import signal
 import sys
-import time
 import uuid
 from pathlib import Path
 
 import mutations
 import pytest
-from base_tools import COMMAND, DEADLINE_SECONDS, RUNTIMES, Server, process
+from base_tools import COMMAND, RUNTIMES, Server, process
 
 
 @pytest.fixture
@@ -186,18 +185,3 @@ def processes_with():
         for pid in _processes_with(word):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(os.getpgid(pid), signal.SIGKILL)  # started by a command, so never in our own group
-
-
-@pytest.fixture
-def eventually():
-    """Waits until a condition holds, at most `seconds`."""
-
-    def wait(condition, seconds=DEADLINE_SECONDS):
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            if value := condition():
-                return value
-            time.sleep(0.01)
-        raise AssertionError(f"did not hold within {seconds} s")
-
-    return wait

@@ -6,6 +6,7 @@ import json
 import signal
 
 import pytest
+from perstack.testing.waiting import eventually
 from perstack_proxy import jsonrpc
 
 NAMES = [
@@ -121,11 +122,11 @@ def test_a_quick_call_is_answered_while_a_slow_one_runs(server):
     server.notify("notifications/cancelled", requestId=slow)
 
 
-def test_a_cancelled_call_is_ended_and_not_answered(server, processes_with, eventually, canary):
+def test_a_cancelled_call_is_ended_and_not_answered(server, processes_with, canary):
     ident = server.begin("exec", command="sh", args=["-c", "sleep 600; :", canary])
-    eventually(lambda: processes_with(canary))
+    eventually(lambda: processes_with(canary), "the command runs")
     server.notify("notifications/cancelled", requestId=ident, reason="test")
-    eventually(lambda: not processes_with(canary))
+    eventually(lambda: not processes_with(canary), "the command has ended")
     server.ok("healthCheck")
     server.process.stdin.close()
     assert server.read() is None
@@ -153,19 +154,19 @@ def test_more_calls_than_the_limit_are_refused_and_the_server_goes_on(server):
     assert server.request("ping").result == {}
 
 
-def test_the_end_of_input_ends_running_commands_and_the_server(server, processes_with, eventually, canary):
+def test_the_end_of_input_ends_running_commands_and_the_server(server, processes_with, canary):
     server.begin("exec", command="sh", args=["-c", "sleep 600; :", canary])
-    eventually(lambda: processes_with(canary))
+    eventually(lambda: processes_with(canary), "the command runs")
     assert server.close() == 0
     assert not processes_with(canary)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_nothing_survives_when_the_server_is_ended(server, processes_with, eventually, canary, number):
+def test_nothing_survives_when_the_server_is_ended(server, processes_with, canary, number):
     server.begin("exec", command="sh", args=["-c", "setsid sh -c 'sleep 600; :' $0 & sleep 600; :", canary])
-    eventually(lambda: len(processes_with(canary)) >= 2)
+    eventually(lambda: len(processes_with(canary)) >= 2, "the command and its child run")
     server.process.send_signal(number)
-    eventually(lambda: not processes_with(canary))
+    eventually(lambda: not processes_with(canary), "the command has ended")
 
 
 def test_the_server_says_what_is_wrong_with_its_arguments(workspace):

@@ -6,8 +6,7 @@ import json
 import os
 import shutil
 import subprocess
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from perstack.staging.copies import NEVER_ROOT
 from perstack.testing import probe
 from perstack.testing.model_server import Call, ModelServer, Turn
 from perstack.testing.project import Project, RunResult
+from perstack.testing.waiting import eventually
 from perstack_containers.context import sandbox_files
 from perstack_containers.http import EngineFailure, call, containers
 from perstack_containers.image import Recipe, base_image
@@ -197,12 +197,3 @@ def answers(result: RunResult) -> list[object]:
         except ValueError:
             found.append(answer)
     return found
-
-
-def eventually(condition: Callable[[], object], what: str, *, seconds: float = 60.0) -> object:
-    """The first true value of `condition`; fails when there is none in time."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"not in {seconds} s: {what}"
-        time.sleep(0.05)
-    return value

@@ -9,7 +9,6 @@ import json
 import socket
 import ssl
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from memory_server import ANY_OBJECT
 from perstack.outbound.transport import Reach
 from perstack.protocols import Access, ConnectRequest
 from perstack.skill_policy import BUILT_IN, HeaderGrant, SkillPolicy
+from perstack.testing.waiting import eventually
 from perstack.tools.remote.session import RemoteSession
 from perstack.tools.remote.transport import Kind, RemoteTransport
 from perstack_proxy.addresses import special_purpose
@@ -84,10 +84,7 @@ def https(
 
     thread = threading.Thread(target=asyncio.run, args=(serve(),), daemon=True)
     thread.start()
-    deadline = time.monotonic() + 20
-    while not server.started:
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    eventually(lambda: server.started, "the server listens")
     try:
         yield server.servers[0].sockets[0].getsockname()[1]
     finally:

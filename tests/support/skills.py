@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import anyio
 from perstack.events import Event
 from perstack.messages import JsonValue, text_of
 from perstack.protocols import SkillSession
@@ -100,14 +98,6 @@ async def ask(session: SkillSession, tool: str, **args: JsonValue) -> object:
         return json.loads(text)
     except ValueError:
         return text
-
-
-async def eventually(condition: Callable[[], bool], what: str) -> None:
-    """Returns as soon as `condition` holds; fails when it does not in time."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"not in {DEADLINE_SECONDS} s: {what}"
-        await anyio.sleep(0.005)
 
 
 def runs(pid: int) -> bool:

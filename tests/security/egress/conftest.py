@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -95,16 +94,3 @@ def proxy(sandbox: Namespace, egress: Egress) -> Iterator[str]:
     """The URL of a forwarder in the sandbox, which leads to the gate as skill `one`."""
     with forwarder(sandbox, egress.socket()) as url:
         yield url
-
-
-@pytest.fixture
-def eventually() -> Callable[[Callable[[], bool]], bool]:
-    def wait(holds: Callable[[], bool], seconds: float = 10.0) -> bool:
-        deadline = time.monotonic() + seconds
-        while not holds():
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.01)
-        return True
-
-    return wait

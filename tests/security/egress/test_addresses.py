@@ -8,6 +8,7 @@ import subprocess
 import pytest
 from gates import connect, dial, get
 from perstack.testing.fnet.internet import Internet
+from perstack.testing.waiting import eventually
 
 MOVING = "moving.example.com"
 PUBLIC = "93.184.216.34"
@@ -53,12 +54,12 @@ def test_N8_to_N15_an_allowed_name_does_not_lead_to_a_private_address(egress, ro
     assert egress.works()
 
 
-def test_the_servers_at_private_addresses_would_be_seen(internet, eventually):
+def test_the_servers_at_private_addresses_would_be_seen(internet):
     internet.forget()
     for address in ("10.0.0.1", "127.0.0.1", "fd00:ec2::254", "169.254.169.254"):
         listen(internet, address)
         internet.connect(address).close()
-    assert eventually(lambda: len(internet.arrivals) == 4)
+    eventually(lambda: len(internet.arrivals) == 4, "each has its connection on record")
 
 
 @pytest.mark.parametrize("address", [*HOLES.split(), *METADATA])

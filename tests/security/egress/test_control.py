@@ -10,6 +10,7 @@ import subprocess
 
 import pytest
 from gates import PROXY, SkillEntry, connect, gate, get, policy_line, read_to_end, secure, tunnel
+from perstack.testing.waiting import eventually
 
 API = "api.example.com"
 OTHER = "moving.example.com"
@@ -70,12 +71,12 @@ def test_the_end_of_the_control_channel_closes_every_tunnel(internet, squid, way
     assert not _listens(internet, 3201)
 
 
-def test_a_killed_gate_takes_its_squid_with_it(internet, squid, eventually):
+def test_a_killed_gate_takes_its_squid_with_it(internet, squid):
     with gate(internet, SkillEntry(name="one", domains=[API]), way="squid") as running:
         assert _listens(internet, 3201)
         running.process.send_signal(signal.SIGKILL)
         running.process.wait(10)
-        assert eventually(lambda: not _listens(internet, 3201))
+        eventually(lambda: not _listens(internet, 3201), "Squid has ended")
 
 
 def test_AO5_nothing_is_opened_when_the_record_cannot_be_written(internet, tmp_path):

@@ -18,6 +18,7 @@ from parent_proxy import ADDRESS, PORT, parent_proxy
 from perstack.testing.fnet.internet import Internet
 from perstack.testing.fnet.servers import REDIRECT
 from perstack.testing.project import Project, RunResult, result_of
+from perstack.testing.waiting import eventually
 
 MODEL, MODEL_ADDRESS = "api.deepseek.com", "93.184.216.40"
 THIEF, THIEF_ADDRESS = "models.evil.example.org", "93.184.216.66"
@@ -283,14 +284,14 @@ def sockets() -> set[Path]:
     return set(Path(tempfile.gettempdir()).glob("perstack-*.sock"))
 
 
-def test_AH1_the_gate_ends_with_a_run_that_is_killed_and_leaves_nothing(waiting, eventually):
+def test_AH1_the_gate_ends_with_a_run_that_is_killed_and_leaves_nothing(waiting):
     (gate,) = children(waiting.pid, b"perstack_proxy")
     mine = {path for path in sockets() if str(path) in Path(f"/proc/{gate}/net/unix").read_text()}
     assert mine, "the control: there are sockets"
     waiting.send_signal(signal.SIGKILL)
     waiting.wait(10)
-    assert eventually(lambda: not Path(f"/proc/{gate}").exists() or zombie(gate), 10)
-    assert eventually(lambda: not mine & sockets(), 10)
+    eventually(lambda: not Path(f"/proc/{gate}").exists() or zombie(gate), "the gate has ended", seconds=10)
+    eventually(lambda: not mine & sockets(), "its sockets are gone", seconds=10)
 
 
 def test_AO7_a_gate_that_is_killed_takes_the_way_with_it_and_is_not_gone_around(world, waiting):

@@ -7,8 +7,7 @@ else: no test framework, no network, no other plugin. A check of a control is fo
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 
 import anyio
@@ -16,7 +15,8 @@ import anyio
 from perstack.errors import SandboxUnavailable
 from perstack.skill_policy import CONTROLS, Control
 from perstack.testing.checks_controls import CONTROL_CHECKS
-from perstack.testing.runtime_kit import TIMEOUT_SECONDS, Check, RuntimeKit, output
+from perstack.testing.runtime_kit import Check, RuntimeKit, output
+from perstack.testing.waiting import eventually_async
 
 __all__ = ["CHECKS", "CLAIMED", "RuntimeKit"]
 
@@ -149,7 +149,7 @@ async def closing_ends_the_whole_tree(kit: RuntimeKit) -> None:
     """Nothing runs after the context: no child that ignores SIGTERM, no other session, no orphan."""
     async with kit.started(kit.program(FAMILY)) as (_, process):
         assert (await process.receive()).strip() == b"up"
-        await _until(lambda: all(_size(kit, name) > 0 for name in MEMBERS))
+        await eventually_async(lambda: all(_size(kit, name) > 0 for name in MEMBERS), "the whole tree runs")
     await _all_silent(kit)
 
 
@@ -158,7 +158,7 @@ async def cancelling_ends_the_whole_tree(kit: RuntimeKit) -> None:
     with anyio.CancelScope() as scope:
         async with kit.started(kit.program(FAMILY)) as (_, process):
             await process.receive()
-            await _until(lambda: all(_size(kit, name) > 0 for name in MEMBERS))
+            await eventually_async(lambda: all(_size(kit, name) > 0 for name in MEMBERS), "the whole tree runs")
             scope.cancel()
             await anyio.sleep_forever()
     await _all_silent(kit)
@@ -184,17 +184,10 @@ async def two_sandboxes_are_separate(kit: RuntimeKit) -> None:
         assert (await output(stays)).strip() == b"bye"
 
 
-async def _until(condition: Callable[[], bool]) -> None:
-    with anyio.fail_after(TIMEOUT_SECONDS):
-        while not condition():  # noqa: ASYNC110 - files have no event to wait for
-            await anyio.sleep(HEARTBEAT_SECONDS)
-
-
 async def _all_silent(kit: RuntimeKit) -> None:
     """The heartbeats of the family have stopped."""
     before = [_size(kit, name) for name in MEMBERS]
-    deadline = time.monotonic() + 10 * HEARTBEAT_SECONDS
-    await _until(lambda: time.monotonic() > deadline)
+    await anyio.sleep(10 * HEARTBEAT_SECONDS)
     assert [_size(kit, name) for name in MEMBERS] == before, "something still runs"
 
 
