@@ -7,17 +7,15 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
+from log_command import Log, log_command
 from memory import perstack_output_and_peak
-from perstack.cli.main import main
 from perstack.journal.files import FileStore
 from sample_jobs import delegating_job, plain_job, write
-
-Log = Callable[..., str]
 
 
 @pytest.fixture
@@ -32,12 +30,7 @@ def store(tmp_path: Path) -> Iterator[FileStore]:
 
 @pytest.fixture
 def log(store: FileStore, capsys: pytest.CaptureFixture[str]) -> Log:
-    def run(*args: str, code: int = 0) -> str:
-        assert main(["log", *args]) == code
-        captured = capsys.readouterr()
-        return captured.out if code == 0 else captured.err
-
-    return run
+    return log_command(capsys)
 
 
 def types(document: str) -> list[str]:

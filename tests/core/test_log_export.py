@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
+from log_command import Log, log_command
 from memory import perstack_output_and_peak
 from perstack.cli.main import main
 from perstack.events import Event
@@ -16,8 +16,6 @@ from perstack.journal.files import FileStore
 from perstack.messages import ImagePart, TextPart, ToolResult
 from perstack.terminal.log_markdown import fenced
 from sample_jobs import Script, delegating_job, plain_job, write
-
-Log = Callable[..., str]
 
 
 @pytest.fixture
@@ -28,12 +26,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FileStore:
 
 @pytest.fixture
 def log(store: FileStore, capsys: pytest.CaptureFixture[str]) -> Log:
-    def run(*args: str, code: int = 0) -> str:
-        assert main(["log", *args]) == code
-        captured = capsys.readouterr()
-        return captured.out if code == 0 else captured.err
-
-    return run
+    return log_command(capsys)
 
 
 def with_picture(job_id: str = "job1", *, data: str = "A" * 50_000) -> list:

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import anthropic
 import pytest
-from model_conversation import PDF, PNG, TOOLS, conversation
-from perstack.messages import Usage
+from model_conversation import PDF, PNG, TOOLS, conversation, streamed_turn
 from perstack.protocols import Provider
 from perstack.specs import ProviderContext
 from perstack.testing.answers import answer, question
-from perstack.testing.model_server import Call, ModelServer, Turn
+from perstack.testing.model_server import ModelServer, Turn
 from perstack_provider_anthropic.plugin import perstack_register_providers
 
 CACHED = {"type": "ephemeral"}
@@ -100,16 +99,7 @@ async def test_our_request_is_the_sdks_request(model: str) -> None:
 
 
 async def test_the_sdk_reads_the_scripted_stream_as_we_do() -> None:
-    usage = Usage(input_tokens=120, output_tokens=40, cached_input_tokens=64, total_tokens=160)
-    turn = Turn(
-        reasoning="Wait - both?",
-        signature="proof",
-        text="Grüße, and a text long enough for several pieces",
-        calls=[Call("readFile", {"path": "ü"}), Call("todo", {})],
-        usage=usage,
-        times=None,
-        piece=3,
-    )
+    turn = streamed_turn(signature="proof")
     with ModelServer([turn]) as server:
         own = provider(server)
         ours = await answer(own, question())
@@ -125,6 +115,6 @@ async def test_the_sdk_reads_the_scripted_stream_as_we_do() -> None:
     assert ours.signatures == (f"anthropic:{thinking.signature}",)
     assert [(call.name, call.args) for call in ours.calls] == [(call.name, call.input) for call in calls]
     assert (ours.finish.reason, theirs.stop_reason) == ("tool-calls", "tool_use")
-    assert ours.finish.usage == usage
-    assert theirs.usage.input_tokens + theirs.usage.cache_read_input_tokens == usage.input_tokens
-    assert theirs.usage.output_tokens == usage.output_tokens
+    assert ours.finish.usage == turn.usage
+    assert theirs.usage.input_tokens + theirs.usage.cache_read_input_tokens == turn.usage.input_tokens
+    assert theirs.usage.output_tokens == turn.usage.output_tokens

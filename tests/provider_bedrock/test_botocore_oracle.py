@@ -9,12 +9,11 @@ import botocore.session
 import pytest
 from botocore.config import Config
 from botocore.eventstream import EventStreamBuffer
-from model_conversation import PDF, PNG, TOOLS, conversation
-from perstack.messages import Usage
+from model_conversation import PDF, PNG, TOOLS, conversation, streamed_turn
 from perstack.protocols import Provider
 from perstack.specs import ProviderContext
 from perstack.testing.answers import answer, question
-from perstack.testing.model_server import Call, ModelServer, Turn
+from perstack.testing.model_server import ModelServer, Turn
 from perstack.testing.model_server.bedrock_converse import framed
 from perstack_provider_bedrock.framing import decoded
 from perstack_provider_bedrock.plugin import perstack_register_providers
@@ -147,15 +146,7 @@ async def test_our_signature_is_the_one_that_the_sdk_makes_of_the_request_that_a
 
 
 async def test_the_sdk_reads_the_scripted_stream_as_we_do() -> None:
-    usage = Usage(input_tokens=120, output_tokens=40, cached_input_tokens=64, total_tokens=160)
-    turn = Turn(
-        reasoning="Wait – both?",
-        text="Grüße, and a text long enough for several pieces",
-        calls=[Call("readFile", {"path": "ü"}), Call("todo", {})],
-        usage=usage,
-        times=None,
-        piece=3,
-    )
+    turn = streamed_turn()
     with ModelServer([turn]) as server:
         own = provider(server)
         ours = await answer(own, question(model=MODEL))
@@ -171,8 +162,8 @@ async def test_the_sdk_reads_the_scripted_stream_as_we_do() -> None:
         d["toolUse"]["input"] for d in deltas if "toolUse" in d
     )
     (counted,) = [event["metadata"]["usage"] for event in theirs if "metadata" in event]
-    assert ours.finish.usage == usage
-    assert counted["inputTokens"] + counted["cacheReadInputTokens"] == usage.input_tokens
+    assert ours.finish.usage == turn.usage
+    assert counted["inputTokens"] + counted["cacheReadInputTokens"] == turn.usage.input_tokens
 
 
 @pytest.mark.parametrize("payload", [b"", b'{"a": "\xc3\xbc"}', b"x" * 70_000])

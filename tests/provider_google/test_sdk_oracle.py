@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 from google import genai
 from google.genai import types
-from model_conversation import PDF, PNG, TOOLS, conversation
-from perstack.messages import Usage
+from model_conversation import PDF, PNG, TOOLS, conversation, streamed_turn
 from perstack.protocols import Provider
 from perstack.specs import ProviderContext
 from perstack.testing.answers import answer, question
-from perstack.testing.model_server import Call, ModelServer, Turn
+from perstack.testing.model_server import ModelServer, Turn
 from perstack_provider_google.plugin import spec
 from perstack_provider_google.profiles import GEMINI
 from pydantic.alias_generators import to_camel
@@ -119,16 +118,7 @@ async def test_our_request_is_the_sdks_request() -> None:
 
 
 async def test_the_sdk_reads_the_scripted_stream_as_we_do() -> None:
-    usage = Usage(input_tokens=120, output_tokens=40, reasoning_tokens=9, cached_input_tokens=64, total_tokens=160)
-    turn = Turn(
-        reasoning="Wait – both?",
-        signature="c2lnbmVk",
-        text="Grüße, and a text long enough for several pieces",
-        calls=[Call("readFile", {"path": "ü"}), Call("todo", {})],
-        usage=usage,
-        times=None,
-        piece=3,
-    )
+    turn = streamed_turn(signature="c2lnbmVk", reasoning_tokens=9)
     with ModelServer([turn]) as server:
         own = provider(server)
         ours = await answer(own, question(model=MODEL))
@@ -143,6 +133,6 @@ async def test_the_sdk_reads_the_scripted_stream_as_we_do() -> None:
     assert [c.signature for c in ours.calls] == ["google:c2lnbmVk", None]
     assert calls[0].thought_signature == base64.b64decode("c2lnbmVk")
     assert chunks[-1].candidates[0].finish_reason.value == "STOP"
-    assert (ours.finish.reason, ours.finish.usage) == ("tool-calls", usage)
+    assert (ours.finish.reason, ours.finish.usage) == ("tool-calls", turn.usage)
     counted = chunks[-1].usage_metadata
-    assert counted.candidates_token_count + counted.thoughts_token_count == usage.output_tokens
+    assert counted.candidates_token_count + counted.thoughts_token_count == turn.usage.output_tokens

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import openai
 import pytest
-from model_conversation import PDF, PNG, TOOLS, conversation
-from perstack.messages import Usage
+from model_conversation import PDF, PNG, TOOLS, conversation, streamed_turn
 from perstack.protocols import Provider
 from perstack.specs import ProviderContext
 from perstack.testing.answers import answer, question
-from perstack.testing.model_server import Call, ModelServer, Turn
+from perstack.testing.model_server import ModelServer, Turn
 from perstack_provider_openai.plugin import spec
 from perstack_provider_openai.profiles import AZURE, OPENAI
 
@@ -139,15 +138,7 @@ async def test_our_request_to_a_deployment_is_the_sdks_request() -> None:
 
 
 async def test_the_sdk_reads_the_scripted_stream_as_we_do() -> None:
-    usage = Usage(input_tokens=120, output_tokens=40, reasoning_tokens=9, cached_input_tokens=64, total_tokens=160)
-    turn = Turn(
-        reasoning="Wait – both?",
-        text="Grüße, and a text long enough for several pieces",
-        calls=[Call("readFile", {"path": "ü"}), Call("todo", {})],
-        usage=usage,
-        times=None,
-        piece=3,
-    )
+    turn = streamed_turn(reasoning_tokens=9)
     with ModelServer([turn]) as server:
         own = provider(server)
         ours = await answer(own, question())
@@ -160,9 +151,9 @@ async def test_the_sdk_reads_the_scripted_stream_as_we_do() -> None:
     reasoning, message, *calls = theirs.output
     assert ours.text == message.content[0].text == turn.text
     assert ours.reasoning == reasoning.summary[0].text == turn.reasoning
-    assert (ours.signatures, reasoning.id) == (("openai:rs_0:signature-of-the-script",), "rs_1")
+    assert (ours.signatures, reasoning.id) == (("openai:rs_0:signature-of-a-test",), "rs_1")
     assert reasoning.encrypted_content == turn.signature
     assert [(c.id[:4], c.name, c.raw_args) for c in ours.calls] == [(c.call_id[:4], c.name, c.arguments) for c in calls]
-    assert ours.finish.usage == usage
-    assert theirs.usage.input_tokens_details.cached_tokens == usage.cached_input_tokens
-    assert theirs.usage.output_tokens_details.reasoning_tokens == usage.reasoning_tokens
+    assert ours.finish.usage == turn.usage
+    assert theirs.usage.input_tokens_details.cached_tokens == turn.usage.cached_input_tokens
+    assert theirs.usage.output_tokens_details.reasoning_tokens == turn.usage.reasoning_tokens

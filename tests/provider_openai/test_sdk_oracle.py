@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import openai
-from model_conversation import PDF, PNG, TOOLS, conversation
-from perstack.messages import Usage
+from model_conversation import PDF, PNG, TOOLS, conversation, streamed_turn
 from perstack.specs import ProviderContext
 from perstack.testing.answers import answer, question
-from perstack.testing.model_server import Call, ModelServer, Turn
+from perstack.testing.model_server import ModelServer, Turn
 from perstack_provider_openai.plugin import spec
 from perstack_provider_openai.profiles import OPENAI
 
@@ -102,15 +101,7 @@ async def test_our_request_is_the_sdks_request() -> None:
 
 
 async def test_the_sdk_reads_the_scripted_stream_as_we_do() -> None:
-    usage = Usage(input_tokens=120, output_tokens=40, reasoning_tokens=9, cached_input_tokens=64, total_tokens=160)
-    turn = Turn(
-        reasoning="Wait – both?",
-        text="Grüße, and a text long enough for several pieces",
-        calls=[Call("readFile", {"path": "ü"}), Call("todo", {})],
-        usage=usage,
-        times=None,
-        piece=3,
-    )
+    turn = streamed_turn(reasoning_tokens=9)
     with ModelServer([turn]) as server:
         provider = spec(OPENAI).factory(context(server))
         ours = await answer(provider, question())
@@ -129,7 +120,7 @@ async def test_the_sdk_reads_the_scripted_stream_as_we_do() -> None:
         (c.function.name, c.function.arguments) for c in message.tool_calls
     ]
     assert (ours.finish.reason, theirs.choices[0].finish_reason) == ("tool-calls", "tool_calls")
-    assert ours.finish.usage == usage
-    assert theirs.usage.prompt_tokens == usage.input_tokens
-    assert theirs.usage.prompt_tokens_details.cached_tokens == usage.cached_input_tokens
-    assert theirs.usage.completion_tokens_details.reasoning_tokens == usage.reasoning_tokens
+    assert ours.finish.usage == turn.usage
+    assert theirs.usage.prompt_tokens == turn.usage.input_tokens
+    assert theirs.usage.prompt_tokens_details.cached_tokens == turn.usage.cached_input_tokens
+    assert theirs.usage.completion_tokens_details.reasoning_tokens == turn.usage.reasoning_tokens

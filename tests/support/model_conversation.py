@@ -14,8 +14,10 @@ from perstack.messages import (
     ToolDefinition,
     ToolMessage,
     ToolResultPart,
+    Usage,
     UserMessage,
 )
+from perstack.testing.model_server import Call, Turn
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 PDF = "JVBERi0xLjQKJSVFT0YK"
@@ -70,4 +72,23 @@ def conversation(*, signature: str | None = None) -> tuple[Message, ...]:
         ),
         ExpertMessage(id="5", contents=(TextPart(text="One is missing."),)),
         UserMessage(id="6", contents=(TextPart(text="Go on."),)),
+    )
+
+
+def streamed_turn(*, signature: str = "signature-of-a-test", reasoning_tokens: int = 0) -> Turn:
+    """Reasoning, a text and two calls that arrive in pieces of three characters, as one answer of a scripted model."""
+    return Turn(
+        reasoning="Wait – both?",
+        signature=signature,
+        text="Grüße, and a text long enough for several pieces",
+        calls=[Call("readFile", {"path": "ü"}), Call("todo", {})],
+        usage=Usage(
+            input_tokens=120,
+            output_tokens=40,
+            reasoning_tokens=reasoning_tokens,
+            cached_input_tokens=64,
+            total_tokens=160,
+        ),
+        times=None,
+        piece=3,
     )
