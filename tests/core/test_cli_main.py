@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import subprocess
@@ -73,6 +74,38 @@ def test_W_51_a_number_beyond_all_counting_is_a_mistake_and_no_defect(tmp_path, 
     assert (done.returncode, done.stdout) == (ExitCode.USAGE, "")
     assert option in done.stderr
     assert len(done.stderr) < 500
+
+
+def test_W_51_what_the_machine_refuses_is_said_with_its_name_and_is_no_defect(tmp_path) -> None:
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "perstack.toml").write_text("[experts.a]\ninstruction = 'x'\n")
+    (tmp_path / "loop").symlink_to("loop")
+    for option, name in (
+        ("--workspace", "x" * 5000),
+        ("--workspace", str(tmp_path / "loop")),
+        ("--state-dir", "x" * 5000),
+    ):
+        done = perstack("run", "a", "b", option, name, home=tmp_path, cwd=tmp_path / "project")
+        assert (done.returncode, done.stdout) == (ExitCode.USAGE, "")
+        assert "internal error" not in done.stderr
+        assert "Hint: " in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied", "/some/file"), "'/some/file' cannot be used: Permission"),
+        (PermissionError(errno.EACCES, "Permission denied", b"/b\xff"), "cannot be used: Permission denied"),
+        (OSError(errno.EROFS, "Read-only file system", "/some/file"), "Read-only"),
+        (OSError(errno.EMFILE, "Too many open files"), "too many open files"),
+    ],
+)
+def test_W_51_a_refusal_of_the_machine_has_no_stack_and_a_next_step(capsys, error, words) -> None:
+    assert report(ExceptionGroup("several", [error])) == ExitCode.USAGE
+    shown = capsys.readouterr().err
+    assert words in shown
+    assert "Hint: " in shown
+    assert "report them" not in shown
 
 
 def test_the_module_is_the_command() -> None:

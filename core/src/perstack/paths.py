@@ -39,3 +39,12 @@ def working_directory() -> Path:
         return Path.cwd()
     except FileNotFoundError:
         raise UsageError("The working directory does not exist any more.", hint="Change into another one.") from None
+
+
+def named_directory(path: str) -> Path:
+    """The directory that an option names, from the working directory on, with links followed; it need not be there.
+
+    Raises:
+        UsageError: The working directory was removed.
+    """
+    return Path(os.path.realpath(working_directory() / path))

@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     loaded, registry = open_with(args, {"policy": {"workspaceMode": mode}} if mode else {})
 
     from perstack.locking.holding import NotInstalled, NotLocked, project_lock
-    from perstack.paths import working_directory
+    from perstack.paths import named_directory
     from perstack.policy.decide import decide
     from perstack.policy.explain import as_json, as_text
     from perstack.policy.model_access import model_lines, model_view
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
         args.expert,
         registry=registry,
         runtime_spec=runtime,
-        workspace=(working_directory() / args.workspace).resolve(),
+        workspace=named_directory(args.workspace),
         extra_env=args.env,
     )
     try:

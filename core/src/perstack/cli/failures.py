@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -10,13 +11,15 @@ from typing import TYPE_CHECKING
 
 from perstack_proxy.sanitise import sanitise, sanitise_line
 
-from perstack.errors import ConfigError, ExitCode, OutputLost, PerstackError
+from perstack.errors import ConfigError, ExitCode, OutputLost, PerstackError, UsageError
 
 if TYPE_CHECKING:
     from perstack.plugins.registry import Registry
 
 BROKEN_PIPE = 141
 """128 + SIGPIPE: what a shell reports for a program whose reader went away."""
+
+_REFUSALS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP})
 
 
 def report(error: BaseException, *, registry: Registry | None = None) -> int:
@@ -26,7 +29,7 @@ def report(error: BaseException, *, registry: Registry | None = None) -> int:
         error: What ended the command; of a group, each member counts.
         registry: Loaded plugins, which may know what helps; None asks none.
     """
-    leaves = list(_leaves(error))
+    leaves = [_as_refusal(leaf) for leaf in _leaves(error)]
     if any(isinstance(leaf, BrokenPipeError) for leaf in leaves) and _reader_is_gone():
         _silence_stdout()
         return BROKEN_PIPE
@@ -40,6 +43,16 @@ def report(error: BaseException, *, registry: Registry | None = None) -> int:
             print("\n".join(_lines(leaf, registry)), file=sys.stderr, flush=True)
         code = max(code, leaf.exit_code if isinstance(leaf, PerstackError) else ExitCode.FAILED)
     return code
+
+
+def _as_refusal(error: BaseException) -> BaseException:
+    """`error`, where it is the machine's refusal of a file, in words that say so: it is no defect of ours."""
+    if isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}:
+        return UsageError("There are too many open files.", hint="Allow more, with: ulimit -n 4096")
+    if isinstance(error, OSError) and error.errno in _REFUSALS and error.filename is not None:
+        message = f"{os.fsdecode(error.filename)!r} cannot be used: {error.strerror}."
+        return UsageError(message, hint="Name another place, or get access to this one.")
+    return error
 
 
 def _without_lost_output(leaves: list[BaseException]) -> list[BaseException]:

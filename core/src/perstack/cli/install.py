@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     """Write the lock, and show what is new or different in it."""
     from perstack_proxy.processes import set_not_dumpable
 
-    from perstack.paths import working_directory
+    from perstack.paths import named_directory
 
     set_not_dumpable()  # before a single token is read
     if args.list:
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         loaded,
         registry,
         args.experts or tuple(loaded.project.experts),
-        workspace=(working_directory() / args.workspace).resolve(),
+        workspace=named_directory(args.workspace),
         update=None if "" in args.update else args.update,
         trusted=args.with_env,
     )

@@ -61,14 +61,14 @@ def run(args: argparse.Namespace) -> int:
     from perstack.launch.request import check_place
     from perstack.launch.signals import ended_by_signals
     from perstack.locking.holding import project_lock
-    from perstack.paths import working_directory
+    from perstack.paths import named_directory
     from perstack.policy.decide import decide
     from perstack.proving.findings import SkillProof
     from perstack.proving.prove import PROOF_SECONDS
     from perstack.proving.report import as_json, as_junit, as_text
 
     runtime = registry.runtime(loaded.project.runtime or RUNTIME)
-    workspace = (working_directory() / args.workspace).resolve()
+    workspace = named_directory(args.workspace)
     state_dir = Path(args.state_dir) if args.state_dir else default_state_dir(os.environ)
     check_place(workspace, state_dir)
     held = project_lock(loaded, os.environ)

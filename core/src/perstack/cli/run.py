@@ -123,13 +123,13 @@ def _dollars(text: str) -> float:
 def _request(args: argparse.Namespace) -> RunRequest:
     from perstack.journal.files import default_state_dir
     from perstack.launch.request import RunRequest
-    from perstack.paths import working_directory
+    from perstack.paths import named_directory
 
     continue_job = args.continue_job or ("" if args.continue_newest else None)
     return RunRequest(
         expert=args.expert,
         query=args.query if isinstance(args.query, str) else "--",  # which argparse takes for a second marker
-        workspace=(working_directory() / args.workspace).resolve(),
+        workspace=named_directory(args.workspace),
         state_dir=args.state_dir or str(default_state_dir(os.environ)),
         extra_env=tuple(args.env),
         approve=tuple(args.approve),

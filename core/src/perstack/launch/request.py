@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,10 +69,12 @@ def check_place(workspace: Path, state_dir: Path) -> None:
     """
     if not workspace.is_dir():
         raise UsageError(f"The workspace {str(workspace)!r} is not a directory.", hint="Make it, or choose one.")
-    if state_dir.resolve().is_relative_to(workspace):
+    if not os.access(workspace, os.R_OK | os.X_OK):
+        raise UsageError(f"The workspace {str(workspace)!r} cannot be read.", hint="Get access to it, or choose one.")
+    kept = os.path.realpath(state_dir)
+    if Path(kept).is_relative_to(workspace):
         raise UsageError(
-            f"The state directory {str(state_dir.resolve())!r} lies in the workspace, "
-            "where Experts could change the record.",
+            f"The state directory {kept!r} lies in the workspace, where Experts could change the record.",
             hint="Choose another --workspace, or another --state-dir.",
         )
 
