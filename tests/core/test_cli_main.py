@@ -33,6 +33,24 @@ def perstack_register_commands():
 """
 
 
+@pytest.mark.parametrize("name", ["start", "publish", "unpublish", "tag", "status"])
+def test_W_38_W_43_W_50_a_command_of_the_original_that_is_left_out_is_refused_with_a_reason(tmp_path, name) -> None:
+    done = perstack(name, "x", home=tmp_path)
+    assert done.returncode == ExitCode.USAGE
+    assert done.stderr.startswith(f"perstack: There is no command {name!r}.\n  Hint: There is no ")
+
+
+@pytest.mark.parametrize("name", ["cursor", "claude-code", "gemini"])
+def test_W_52_a_runtime_of_the_original_that_is_left_out_is_refused_with_a_reason(tmp_path, name) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "perstack.toml").write_text("[experts.a]\ninstruction = 'x'\n")
+    done = perstack("run", "a", "b", "--runtime", name, home=tmp_path, cwd=project)
+    assert done.returncode == ExitCode.USAGE
+    assert f"There is no runtime {name!r}" in done.stderr
+    assert "agent of another vendor" in done.stderr
+
+
 def test_help_names_every_command_and_imports_none(tmp_path) -> None:
     done = perstack("--help", home=tmp_path)
     assert done.returncode == 0

@@ -10,6 +10,16 @@ from perstack.cli.parsing import Parser, add_plugin_options
 from perstack.cli.plugin_loading import load_plugins
 from perstack.errors import PluginMissing, UsageError
 
+_NO_REGISTRY = "There is no hosted registry here: declare Experts in perstack.toml."
+_OF_THE_ORIGINAL = {
+    "start": "There is no screen of its own yet; this shows a job at the terminal: perstack run EXPERT QUERY",
+    "publish": _NO_REGISTRY,
+    "unpublish": _NO_REGISTRY,
+    "tag": _NO_REGISTRY,
+    "status": _NO_REGISTRY,
+}
+"""Commands of the TypeScript original that are left out, each with what to do instead."""
+
 
 def run_plugin_command(name: str, rest: Sequence[str], args: argparse.Namespace, known: Sequence[str]) -> int:
     """The exit code of the plugin's command `name`.
@@ -25,7 +35,7 @@ def run_plugin_command(name: str, rest: Sequence[str], args: argparse.Namespace,
         PluginConflict: Two plugins offer it.
     """
     close = get_close_matches(name, known, n=1)
-    hint = f"Did you mean {close[0]!r}?" if close else "See: perstack --help"
+    hint = _OF_THE_ORIGINAL.get(name) or (f"Did you mean {close[0]!r}?" if close else "See: perstack --help")
     args.registry = registry = load_plugins(args)
     try:
         command = registry.command(name)

@@ -17,6 +17,10 @@ KNOWN_PLUGINS = frozenset(
 """Plugins of this project; each is the distribution ``perstack-NAME``."""
 
 
+OTHER_AGENTS = frozenset({"cursor", "claude-code", "gemini"})
+"""Runtimes of the TypeScript original that no policy of ours would hold in."""
+
+
 def inactive_hint(kind: str, plugin: str, available: Iterable[str]) -> str:
     """What to do when the plugin that offers a `kind` is installed and takes no part."""
     names = " or ".join(sorted(available))
@@ -34,4 +38,10 @@ def missing_hint(kind: str, name: str, available: Iterable[str]) -> str:
     from difflib import get_close_matches
 
     close = get_close_matches(name, names, n=1)
-    return f"Did you mean {close[0]!r}?" if close else f"There is: {', '.join(names)}"
+    if kind == "runtime" and name in OTHER_AGENTS:
+        return f"It is an agent of another vendor, with tools of its own; a plugin can add it. {_there_is(names)}"
+    return f"Did you mean {close[0]!r}?" if close else _there_is(names)
+
+
+def _there_is(names: Iterable[str]) -> str:
+    return f"There is: {', '.join(names)}"
