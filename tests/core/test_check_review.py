@@ -73,6 +73,9 @@ def test_Q3_Q8_a_variable_that_several_skills_get_names_the_others(tmp_path) -> 
     shared = [found.message for found in findings(tmp_path, text) if found.code.code == "ENV002"]
     assert shared == ["KEY goes to other/tool as well", "KEY goes to writer/tool as well"]
     assert left(tmp_path, sound() + other) == [], "an Expert that takes no part asks for nothing"
+    twice = text.replace("requiredEnv = [", 'requiredEnv = [{ name = "AGAIN", from = "KEY", description = "x" }, ')
+    shared = [found.message for found in findings(tmp_path, twice) if found.code.code == "ENV002"]
+    assert shared == ["KEY goes to other/tool as well", "KEY goes to writer/tool as well"], "each once"
 
 
 @pytest.mark.parametrize("key", ["OPENAI_API_KEY", "ACME_KEY"])

@@ -101,6 +101,21 @@ def test_W_47_every_mistake_of_a_file_is_shown_at_once_with_its_line_and_a_hint(
     assert EXPECTED.splitlines()[-2] in problems(tmp_path, without)
 
 
+@pytest.mark.parametrize("wrong", ["", "modle = 1\n"])
+def test_W_47_an_unknown_delegate_of_a_broken_file_is_told_with_the_other_mistakes(tmp_path, wrong) -> None:
+    text = f'{wrong}{EXPERT}delegates = ["fine"]\n[experts.fine]\ninstruction = "x"\n'
+    broken = '[experts.bad]\ninstruction = 5\ndelegates = ["fine", "nobody", "bad"]\n'
+    line = (text + broken).count("\n")
+    if wrong:
+        shown = problems(tmp_path, text + broken)
+    else:
+        shown = [str(one).split("perstack.toml", 1)[1] for one in load(tmp_path, text + broken).broken["bad"]]
+    assert [each for each in shown if "nobody" in each] == [
+        f":{line}: there is no Expert 'nobody' (There are: bad, fine, writer.)"
+    ]
+    assert any("instruction: must be a string" in each for each in shown)
+
+
 def test_W_47_a_syntax_error_has_its_line_and_column(tmp_path) -> None:
     assert problems(tmp_path, 'model = "x"\nmaxSteps = \n') == [":2: invalid value in column 12"]
     (tmp_path / "perstack.toml").write_bytes(b'a = 1\nb = "\xff"\n')
@@ -170,5 +185,5 @@ def test_a_launcher_without_a_package_is_refused(tmp_path, command) -> None:
 
 def test_names_that_look_like_others_have_to_be_allowed(tmp_path) -> None:
     body = 'allowedDomains = ["xn--bcher-kva.example"]'
-    assert "opt in" in problems(tmp_path, "maxSteps = 0\n" + skill_table(body))[1]
+    assert "allowPunycode" in problems(tmp_path, "maxSteps = 0\n" + skill_table(body))[1]
     assert load(tmp_path, skill_table(f"allowPunycode = true\n{body}")).project.experts

@@ -141,7 +141,9 @@ def _refuse_labels(pattern: str, host: str, labels: list[str], *, punycode: bool
         if not _LABEL.fullmatch(label):
             raise PatternError(pattern, f"has the label {label!r}; a label is 1 to 63 letters, digits, inner hyphens")
         if label.startswith("xn--") and not punycode:
-            raise PatternError(pattern, "has an 'xn--' label, which can look like another name; opt in to allow it")
+            raise PatternError(
+                pattern, "has an 'xn--' label, which can look like another name; allowPunycode accepts it"
+            )
 
 
 def _ends_with_one_of(host: str, suffixes: frozenset[str]) -> bool:

@@ -160,14 +160,19 @@ def _validate(
     from pydantic import ValidationError
 
     from perstack.config.models import Project
-    from perstack.config.problems import problems_of
+    from perstack.config.problems import problems_of, unknown_delegates
 
     try:
         return Project.model_validate(values), {}, []
     except ValidationError as error:
         by_expert, elsewhere = problems_of(error, origins)
     experts = values.get("experts")
-    if elsewhere or not isinstance(experts, dict):
+    if not isinstance(experts, dict):
+        return None, by_expert, elsewhere
+    unknown = unknown_delegates(experts, origins)  # what else is wrong is told at once
+    told = unknown if elsewhere else by_expert
+    by_expert = {key: (*by_expert.get(key, ()), *unknown.get(key, ())) for key in {**by_expert, **told}}
+    if elsewhere:
         return None, by_expert, elsewhere
     sound = {key: table for key, table in experts.items() if key not in by_expert}
     return Project.model_validate({**values, "experts": sound}), by_expert, []

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from perstack.config import models, skills
+from perstack.config import grammar, models, skills
 from perstack.config.keylines import Path, dotted
 from perstack.config.layers import Origins
 from perstack.errors import Problem
@@ -14,6 +14,9 @@ from perstack.errors import Problem
 if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
     from pydantic_core import ErrorDetails
+
+    from perstack.messages import JsonValue
+    from perstack.skill_policy import Origin
 
 _TYPES = {
     "string_type": "a string",
@@ -39,6 +42,35 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     """``Did you mean 'x'?``, or nothing."""
     close = get_close_matches(word, sorted(known), n=1)
     return f"Did you mean {close[0]!r}?" if close else ""
+
+
+def unknown_expert(key: str, known: Iterable[str], place: Origin) -> Problem:
+    """There is no Expert of that key, which `place` names."""
+    known = sorted(known)
+    hint = suggestion(key, known) or (f"There are: {', '.join(known)}." if known else "It declares none.")
+    if key.startswith("@") and key not in known:
+        hint += " Experts of the hosted registry are not supported: declare it in this file."
+    return Problem(message=f"there is no Expert {key!r}", where=place.source, line=place.line, hint=hint)
+
+
+def unknown_delegates(experts: Mapping[str, JsonValue], origins: Origins) -> dict[str, tuple[Problem, ...]]:
+    """By the key of an Expert, the delegates that it names and nobody declares. Its table may have other faults too."""
+    found: dict[str, tuple[Problem, ...]] = {}
+    for key, table in experts.items():
+        named = table.get("delegates") if isinstance(table, dict) else None
+        for position, delegate in enumerate(named if isinstance(named, list) else ()):
+            if isinstance(delegate, str) and delegate not in experts and _is_expert_key(delegate):
+                place = origins.at("experts", key, "delegates", position)
+                found[key] = (*found.get(key, ()), unknown_expert(delegate, experts, place))
+    return found
+
+
+def _is_expert_key(text: str) -> bool:
+    try:
+        grammar.expert_key(text)
+    except ValueError:
+        return False  # which is a problem of its own
+    return True
 
 
 def problems_of(error: ValidationError, origins: Origins) -> tuple[dict[str, tuple[Problem, ...]], list[Problem]]:

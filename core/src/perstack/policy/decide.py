@@ -15,7 +15,7 @@ from perstack.config import grammar, headers
 from perstack.config.environment import HostEnv
 from perstack.config.loading import Loaded
 from perstack.config.models import ExpertConfig
-from perstack.config.problems import suggestion
+from perstack.config.problems import unknown_expert
 from perstack.config.skills import BASE_SKILL, McpSkill, RemoteSkill, SkillConfig, StdioSkill
 from perstack.errors import ConfigError, ControlsMissing, PolicyError, Problem
 from perstack.policy import base_skill, commands, env, files
@@ -164,7 +164,9 @@ def closure(loaded: Loaded, key: str) -> tuple[ExpertConfig, ...]:
         seen.add(wanted)
         expert = loaded.project.experts.get(wanted)
         if expert is None:
-            problems += loaded.broken.get(wanted) or (_unknown(loaded, wanted, origin),)
+            place = origin or Origin(source=str(loaded.path))
+            known = {*loaded.project.experts, *loaded.broken}
+            problems += loaded.broken.get(wanted) or (unknown_expert(wanted, known, place),)
             continue
         found[wanted] = expert
         waiting += [
@@ -174,15 +176,6 @@ def closure(loaded: Loaded, key: str) -> tuple[ExpertConfig, ...]:
     if problems:
         raise ConfigError(problems)
     return tuple(found.values())
-
-
-def _unknown(loaded: Loaded, key: str, origin: Origin | None) -> Problem:
-    known = {*loaded.project.experts, *loaded.broken}
-    place = origin or Origin(source=str(loaded.path))
-    hint = suggestion(key, known) or (f"There are: {', '.join(sorted(known))}." if known else "It declares none.")
-    if key.startswith("@") and key not in known:
-        hint += " Experts of the hosted registry are not supported: declare it in this file."
-    return Problem(message=f"there is no Expert {key!r}", where=place.source, line=place.line, hint=hint)
 
 
 def _skills(expert: ExpertConfig) -> Iterator[tuple[str, SkillConfig]]:

@@ -141,19 +141,19 @@ def review(
             origin=found.origin,
             accepted=not found.code.accept or found.id in known,
         )
-        for found in findings
+        for found in {found.id: found for found in findings}.values()
     )
 
 
 def _asked(experts: Sequence[ExpertConfig]) -> Mapping[str, Sequence[str]]:
     """Which skills ask for each of the host's variables."""
-    asked = defaultdict(list)
+    asked: dict[str, dict[str, None]] = defaultdict(dict)
     for expert in experts:
         for name, skill in expert.skills.items():
             if isinstance(skill, StdioSkill):
                 for entry in skill.required_env:
-                    asked[entry.host_name].append(f"{expert.key}/{name}")
-    return asked
+                    asked[entry.host_name][f"{expert.key}/{name}"] = None
+    return {name: tuple(skills) for name, skills in asked.items()}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
