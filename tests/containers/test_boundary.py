@@ -208,7 +208,7 @@ for directory, directories, files in os.walk("/"):
 def test_P4_no_engines_socket_is_inside(hostile, real) -> None:
     (found,) = hostile.ask(SOCKETS)
     assert found == []
-    control = real.bare(SOCKETS, "--user=0", f"--volume={real.socket}:/engine.sock")
+    control = real.bare(SOCKETS, "--user=0", f"--volume={real.address}:/engine.sock")
     assert control == ["/engine.sock"], "the control: a mounted socket is found"
 
 
@@ -378,7 +378,7 @@ def test_AH3_an_engine_that_does_not_do_what_it_is_told_is_found_out_before_a_sk
 ) -> None:
     for control, changes in LIES.items():
         marker = hostile.workspace / "ran"
-        with lying_engine(real.socket, tmp_path, changes) as path:
+        with lying_engine(real.address, tmp_path, changes) as path:
             hostile.env |= dict.fromkeys(("DOCKER_HOST", "CONTAINER_HOST"), f"unix://{path}")
             result = hostile.run(python("open('/workspace/ran', 'w').close()\nresult = 1"))
         if control:

@@ -32,11 +32,11 @@ def outside(tmp_path, name) -> Iterator[EgressBox]:
 
 
 def egress_containers(real, pid: int) -> list[str]:
-    return [name for name, labels in containers(real.socket, {RUN: "", SERVICE: ""}) if is_of(pid, labels)]
+    return [name for name, labels in containers(real.address, {RUN: "", SERVICE: ""}) if is_of(pid, labels)]
 
 
 def volumes_of(real, pid: int) -> list[str]:
-    return [name for name, labels in volumes(real.socket, {RUN: ""}) if is_of(pid, labels)]
+    return [name for name, labels in volumes(real.address, {RUN: ""}) if is_of(pid, labels)]
 
 
 def is_of(pid: int, labels: dict[str, str]) -> bool:
@@ -79,7 +79,7 @@ def test_AH1_the_egress_container_that_is_killed_takes_the_network_with_it_and_t
         eventually(lambda: len(server.requests) >= 2, "the first call has been answered", seconds=120)
         assert outside.internet.arrivals
         (container,) = egress_containers(real, process.pid)
-        call(real.socket, "POST", f"/containers/{container}/kill")
+        call(real.address, "POST", f"/containers/{container}/kill")
         stdout, stderr = process.communicate(timeout=120)
     assert process.returncode == 0, stderr
     assert "no skill has a network any more" in stdout
@@ -151,7 +151,7 @@ def inside(real, container: str, *words: str) -> str:
 
 def served_as_root(real, volume: str) -> bytes:
     """What the gate answers to a client with the socket and another user."""
-    place = call(real.socket, "GET", f"/volumes/{volume}")["Mountpoint"]
+    place = call(real.address, "GET", f"/volumes/{volume}")["Mountpoint"]
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(20)
         client.connect(f"{place}/gate.sock")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from perstack.skill_policy import CONTROLS, Limits
 from perstack_containers.context import DATA
 from perstack_containers.enforced import Evidence, enforced
 from perstack_containers.engine import Dialect
-from perstack_containers.labels import OWNER, RUN, SUPERVISOR, is_left_over, run_labels
+from perstack_containers.labels import OWNER, RUN, SUPERVISOR, is_left_over, owner_name, run_labels
 from perstack_containers.pid1 import exit_code
 from perstack_containers.spec import TMPFS, Bind, ContainerSpec, create_body, skill_env
 
@@ -143,15 +144,27 @@ def test_AX11_the_filter_allows_nothing_that_reaches_other_processes_namespaces_
 
 
 def test_AH2_only_containers_of_this_user_whose_supervisor_has_ended_are_left_over() -> None:
-    alive = run_labels("run")
-    assert not is_left_over(alive), "this process is alive"
+    me = owner_name(far=False)
+    alive = run_labels("run", me)
+    assert not is_left_over(alive, me), "this process is alive"
     boot, namespace, pid, started = alive[SUPERVISOR].split("/")
-    assert is_left_over({**alive, SUPERVISOR: f"{boot}/{namespace}/{pid}/{int(started) - 1}"})
-    assert is_left_over({**alive, SUPERVISOR: f"another-boot/{namespace}/{pid}/{started}"})
-    assert not is_left_over({**alive, SUPERVISOR: f"{boot}/another/{pid}/1"})
-    assert not is_left_over({**alive, OWNER: "4242", SUPERVISOR: "another-boot/1/1/1"})
-    assert not is_left_over({**alive, SUPERVISOR: ""})
-    assert not is_left_over({name: value for name, value in alive.items() if name != RUN})
+    assert is_left_over({**alive, SUPERVISOR: f"{boot}/{namespace}/{pid}/{int(started) - 1}"}, me)
+    assert is_left_over({**alive, SUPERVISOR: f"another-boot/{namespace}/{pid}/{started}"}, me)
+    assert not is_left_over({**alive, SUPERVISOR: f"{boot}/another/{pid}/1"}, me)
+    assert not is_left_over({**alive, OWNER: "4242", SUPERVISOR: "another-boot/1/1/1"}, me)
+    assert not is_left_over({**alive, SUPERVISOR: ""}, me)
+    assert not is_left_over({name: value for name, value in alive.items() if name != RUN}, me)
+
+
+def test_AH2_AH6_on_an_engine_of_many_machines_users_of_other_machines_are_others() -> None:
+    """They have the same number and a start of their own, as what an earlier start of this machine left has."""
+    me = owner_name(far=True)
+    assert me.startswith(f"{os.getuid()}@")
+    assert me != owner_name(far=False)
+    past = {**run_labels("run", me), SUPERVISOR: "another-boot/1/1/1"}
+    assert is_left_over(past, me), "the control: what is ours and ended is left over"
+    assert not is_left_over({**past, OWNER: f"{os.getuid()}@{'0' * 16}"}, me)
+    assert not is_left_over({**past, OWNER: owner_name(far=False)}, me)
 
 
 def test_the_exit_code_of_a_signal_is_told_as_a_shell_tells_it() -> None:

@@ -1,4 +1,4 @@
-"""Which Docker is trusted with untrusted code; the others are refused with what helps."""
+"""Which Docker is trusted with untrusted code, and spoken to; the others are refused with what helps."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from perstack.testing.model_server import ModelServer, Turn
 from perstack.testing.project import Project
 from perstack_containers.engine import EngineFacts
-from perstack_runtime_docker.host import problems
+from perstack_runtime_docker.host import problems, unreachable
 
 FIT = EngineFacts(version="20.10.24+dfsg1", rootless=False, cgroups=1, seccomp=True, architecture="amd64")
 
@@ -16,7 +16,7 @@ FIT = EngineFacts(version="20.10.24+dfsg1", rootless=False, cgroups=1, seccomp=T
 class Engine:
     """Says of itself what it was given."""
 
-    socket_path = "/var/run/docker.sock"
+    address = "/var/run/docker.sock"
 
     def __init__(self, facts: EngineFacts) -> None:
         self._facts = facts
@@ -27,22 +27,49 @@ class Engine:
 
 @pytest.mark.parametrize(
     ("change", "words"),
-    [({"version": "19.03.1"}, "too old"), ({"seccomp": False}, "seccomp"), ({"rootless": True}, "without root")],
+    [({"version": "19.03.1"}, "too old"), ({"seccomp": False}, "seccomp")],
 )
-def test_AH3_AH4_an_engine_that_is_old_or_weaker_or_without_root_is_refused_with_what_helps(change, words) -> None:
-    (problem,) = problems(Engine(dataclasses.replace(FIT, **change)), "")
+def test_AH3_AH4_an_engine_that_is_old_or_weaker_is_refused_with_what_helps(change, words) -> None:
+    (problem,) = problems(Engine(dataclasses.replace(FIT, **change)))
     assert words in problem.message
     assert problem.hint
-    assert problems(Engine(FIT), "") == (), "the control"
+    assert problems(Engine(FIT)) == (), "the control"
 
 
-@pytest.mark.parametrize("asked", ["tcp://127.0.0.1:1", "ssh://me@host.example", "npipe:////./pipe/docker"])
-def test_AH3_an_engine_on_another_machine_is_refused_and_never_replaced_by_the_one_here(tmp_path, asked) -> None:
+@pytest.mark.parametrize(
+    ("asked", "environ", "words"),
+    [
+        ("tcp://192.0.2.1:2375", {}, "unencrypted"),
+        ("tcp://localhost:2375", {}, "unencrypted"),
+        ("tcp://127.0.0.1.example.com:2375", {}, "unencrypted"),
+        ("tcp://127.0.0.1", {}, "unencrypted"),
+        ("tcp://[::1", {}, "unencrypted"),
+        ("tcp://127.0.0.1:2376", {"DOCKER_TLS_VERIFY": "1"}, "TLS"),
+        ("npipe:////./pipe/docker", {}, "unix://"),
+        ("ssh://me@host.example", {}, "unix://"),
+    ],
+)
+def test_AH3_AS6_an_address_where_others_could_listen_is_not_spoken_to(asked, environ, words) -> None:
+    (problem,) = unreachable(asked, environ)
+    assert words in problem.message
+    assert "ssh -N -L" in problem.hint
+    for spoken_to in ("", "unix:///run/docker.sock", "tcp://127.0.0.1:2375", "tcp://[::1]:2375"):
+        assert unreachable(spoken_to, {}) == (), "the control"
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ("tcp://127.0.0.1:1", "Start the engine, or the tunnel to it"),
+        ("tcp://192.0.2.1:2375", "unencrypted"),
+        ("npipe:////./pipe/docker", "unix://"),
+    ],
+)
+def test_AH3_an_engine_that_cannot_be_used_is_never_replaced_by_the_one_here(tmp_path, asked, words) -> None:
     project = Project(tmp_path, '[experts.box]\ninstruction = "Try."\n')
     with ModelServer([Turn(text="not reached")]) as server:
         refused = project.perstack("run", "box", "go", "--runtime", "docker", server=server, env={"DOCKER_HOST": asked})
     assert refused.exit_code == 2
     assert asked in refused.stderr
-    assert "another machine" in refused.stderr
-    assert "name a unix socket" in refused.stderr
+    assert words in refused.stderr
     assert server.requests == []

@@ -11,7 +11,7 @@ from perstack_runtime_podman.host import problems
 class Engine:
     """Says of itself what it was given."""
 
-    socket_path = "/run/podman/podman.sock"
+    address = "/run/podman/podman.sock"
 
     def __init__(self, version: str) -> None:
         self._version = version

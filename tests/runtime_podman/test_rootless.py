@@ -3,106 +3,26 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from egress_box import EgressBox, container_internet
-from engines import REPORT, ROOT, Engine, answers, python
+from engines import Engine, answers, python
 from locked import locked_project, note, shout, skill
+from ordinary import FACTS, LIMITS, Ordinary, ordinary_user
 from package_registry import PackageRegistry
 from perstack.errors import ExitCode
-from perstack.testing import probe
-from perstack.testing.model_server import Call, ModelServer, Turn
-from perstack.testing.project import RunResult, result_of
+from perstack.testing.model_server import Call, Turn
 
 pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("rootless")]
-
-LIMITS = ("limits.cpu", "limits.memory", "limits.pids")
-FACTS = """
-import os
-result = {"uid": os.getuid(), "map": open("/proc/self/uid_map").read().split(), "net": os.listdir("/sys/class/net"),
-          "caps": [line for line in open("/proc/self/status") if line.startswith("CapBnd")][0].split()[1]}
-open("/workspace/made", "w").write("inside")
-"""
-
-
-class Ordinary:
-    """An ordinary user with a project and a Python that they may run."""
-
-    def __init__(self, home: Path) -> None:
-        report = json.loads(REPORT.read_text())["rootless"]
-        self.user, self.env = report["user"], report["env"]
-        self.directory = home
-        self.workspace = home / "project"
-        self.workspace.mkdir()
-        shutil.copy(probe.__file__, self.workspace / "probe.py")
-        subprocess.run(["chown", "-R", f"{self.user}:", str(home)], check=True)
-
-    @property
-    def python(self) -> str:
-        version = f"{sys.version_info.major}.{sys.version_info.minor}"
-        found = shutil.which(f"python{version}", path="/usr/bin:/usr/local/bin")
-        if found is None:
-            pytest.skip(f"no python{version} that an ordinary user may run")
-        return found
-
-    def run(
-        self,
-        *options: str,
-        expect: tuple[Turn, ...],
-        command: tuple[str, ...] = (),
-        domains: tuple[str, ...] = (),
-        skills: str = "",
-    ) -> RunResult:
-        toml = 'model = "scripted"\n[provider]\nproviderName = "openai"\n[experts.box]\ninstruction = "Try."\n'
-        toml += skills or (
-            '[experts.box.skills.probe]\ntype = "mcpStdioSkill"\ncommand = "python3"\n'
-            'args = ["-I", "/workspace/probe.py"]\npick = ["python"]\n'
-            f"allowedDomains = {json.dumps(domains)}\n"
-        )
-        (self.directory / "perstack.toml").write_text(toml)
-        run = ("run", "--runtime", "podman", "--workspace", str(self.workspace), *options, "--", "box", "go")
-        with ModelServer(list(expect)) as server:
-            env = {
-                **self.env,
-                "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
-                "PYTHONPATH": os.pathsep.join(path for path in sys.path if path.endswith(("src", "site-packages"))),
-                "XDG_CONFIG_HOME": str(self.directory / "config"),
-                "PERSTACK_STATE_DIR": str(self.directory / "state"),
-                "PERSTACK_CACHE_DIR": str(self.cache()),
-                "OPENAI_API_KEY": "key-of-the-tests",
-                "OPENAI_BASE_URL": server.openai_url,
-            }
-            done = subprocess.run(
-                [self.python, "-m", "perstack", *(command or run)],
-                cwd=self.directory, env=env, user=self.user, group=self.user, extra_groups=[], capture_output=True,
-                text=True, timeout=600, check=False, stdin=subprocess.DEVNULL,
-            )  # fmt: skip
-        return result_of(done.returncode, done.stdout, done.stderr)
-
-    def cache(self) -> Path:
-        """The wheels that other tests have fetched, readable for this user."""
-        place = self.directory / "cache"
-        if not place.exists():
-            source = ROOT / "build" / "cache"
-            shutil.copytree(source, place) if source.exists() else place.mkdir()
-            subprocess.run(["chown", "-R", f"{self.user}:", str(place)], check=True)
-        return place
 
 
 @pytest.fixture
 def ordinary() -> Iterator[Ordinary]:
-    if os.getuid() != 0:
-        pytest.skip("makes files of another user")
-    home = Path(json.loads(REPORT.read_text())["rootless"]["env"]["HOME"])
-    with tempfile.TemporaryDirectory(dir=home) as name:
-        yield Ordinary(Path(name))
+    with ordinary_user("podman") as made:
+        yield made
 
 
 def test_AH4_AH3_without_root_what_the_kernel_does_not_let_it_enforce_is_refused_and_the_rest_holds(ordinary) -> None:
@@ -136,7 +56,7 @@ def test_AF9_AF12_without_root_the_copy_of_an_overlay_is_the_users_own_and_so_is
 
 
 def test_N2_C1_without_root_a_skill_reaches_what_its_list_names_through_its_own_socket(ordinary) -> None:
-    real = Engine(name="podman", socket="", env=ordinary.env)
+    real = Engine(name="podman", address="", env=ordinary.env)
     folder = ordinary.directory / "internet"
     folder.mkdir()
     user = ("setpriv", f"--reuid={ordinary.user}", f"--regid={ordinary.user}", "--init-groups")

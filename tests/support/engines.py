@@ -36,16 +36,16 @@ class Engine:
     """A real engine. `env` makes perstack and the engine's own command find it."""
 
     name: str
-    socket: str
+    address: str
     env: Mapping[str, str]
 
     def containers(self, pid: int) -> list[str]:
         """Ids of the containers of that perstack process, of which others on this machine may have more."""
-        found = containers(self.socket, {RUN: ""})
+        found = containers(self.address, {RUN: ""})
         return [name for name, labels in found if labels.get(SUPERVISOR, "").split("/")[2:3] == [str(pid)]]
 
     def inspect(self, container: str) -> dict:
-        return call(self.socket, "GET", f"/containers/{container}/json")
+        return call(self.address, "GET", f"/containers/{container}/json")
 
     @property
     def base(self) -> str:
@@ -73,12 +73,15 @@ class Engine:
         return json.loads(done.stdout.splitlines()[-1])
 
 
-def engine(name: str) -> Engine:
-    """The engine of that name; a machine without it fails the test, because a boundary that was not tried is none."""
+def engine(name: str, *, at: str | None = None) -> Engine:
+    """The engine of that name, or another of its kind at `at`.
+
+    A machine without it fails the test, because a boundary that was not tried is none.
+    """
     if not REPORT.exists():
         pytest.fail("no engines: run scripts/engines first, as `make test` does")
-    report = json.loads(REPORT.read_text())[name]
-    return Engine(name=name, socket=report["host"].removeprefix("unix://"), env=report["env"])
+    report = json.loads(REPORT.read_text())[at or name]
+    return Engine(name=name, address=report["host"].removeprefix("unix://"), env=report["env"])
 
 
 @dataclass
@@ -168,9 +171,9 @@ class Box:
                     process.communicate()
 
 
-def box(tmp_path: Path, name: str) -> Box:
+def box(tmp_path: Path, name: str, *, at: str | None = None) -> Box:
     """A box with the probe as its only skill beside the base skill."""
-    made = Box(engine=engine(name), project=Project(tmp_path, ""))
+    made = Box(engine=engine(name, at=at), project=Project(tmp_path, ""))
     shutil.copy(probe.__file__, made.workspace / "probe.py")
     made.write()
     return made

@@ -19,7 +19,7 @@ from perstack.testing.model_server import Call, ModelServer, Turn
 from perstack.testing.project import Project, RunResult, result_of
 from repository import ROOT
 
-LOCAL = Engine(name="local", socket="", env={})
+LOCAL = Engine(name="local", address="", env={})
 EXPERT = '[experts.box]\ninstruction = "Try everything."\n'
 
 SERVER = '''

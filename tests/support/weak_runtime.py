@@ -95,7 +95,7 @@ class WeakRuntime(containers.ContainerRuntime):
 def make(context: object) -> WeakRuntime:
     containers._check_filter = lambda *_: None
     host = docker_host(os.environ)
-    engine = WeakEngine("Weak Docker", host.engine.socket_path, host.engine.dialect)
+    engine = WeakEngine("Weak Docker", host.engine.address, host.engine.dialect)
     return WeakRuntime(context, replace(host, engine=engine))
 
 

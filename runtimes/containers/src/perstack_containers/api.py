@@ -1,17 +1,29 @@
-"""An engine that answers the Docker API on a unix socket; Podman's service answers the same requests."""
+"""An engine that answers the Docker API; Podman's service answers the same requests."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from socket import socket
 from threading import Lock
+from typing import IO
 from urllib.parse import quote
 
 from perstack.messages import JsonObject, object_of
 
 from perstack_containers.engine import Dialect, EngineFacts, Found, Image
-from perstack_containers.http import EngineFailure, call, containers, hijack, remove, remove_volume, server, volumes
+from perstack_containers.http import (
+    EngineFailure,
+    call,
+    containers,
+    hijack,
+    read_archive,
+    remove,
+    remove_volume,
+    server,
+    volumes,
+    write_archive,
+)
 
 
 class ApiEngine:
@@ -21,15 +33,21 @@ class ApiEngine:
     that is not made for threads, and sometimes finds none, or falls over, when it makes two at once.
     """
 
-    def __init__(self, name: str, socket_path: str, dialect: Dialect) -> None:
+    def __init__(self, name: str, address: str, dialect: Dialect) -> None:
         self.name = name
-        self.socket_path = socket_path
+        self.address = address
         self.dialect = dialect
+        self._facts: EngineFacts | None = None
         self._making: AbstractContextManager[object] = Lock() if dialect.userns else nullcontext()
 
     def facts(self) -> EngineFacts:
-        """What it says of itself."""
-        info = object_of(call(self.socket_path, "GET", "/info"))
+        """What it says of itself, which stays true while we live."""
+        if self._facts is None:
+            self._facts = self._asked()
+        return self._facts
+
+    def _asked(self) -> EngineFacts:
+        info = object_of(call(self.address, "GET", "/info"))
         options = [str(option) for option in _items(info.get("SecurityOptions"))]
         return EngineFacts(
             version=str(info.get("ServerVersion", "")),
@@ -41,12 +59,12 @@ class ApiEngine:
 
     def version(self) -> str:
         """Its version. Podman asks its helpers, and they the machine's packages, before it tells all of its facts."""
-        return server(self.socket_path).partition("/")[2].partition(" ")[0]
+        return server(self.address).partition("/")[2].partition(" ")[0]
 
     def image(self, name: str) -> Image | None:
         """The image of that tag or id, or None."""
         try:
-            found = object_of(call(self.socket_path, "GET", f"/images/{quote(name, safe='')}/json"))
+            found = object_of(call(self.address, "GET", f"/images/{quote(name, safe='')}/json"))
         except EngineFailure as error:
             if error.status == 404:
                 return None
@@ -61,46 +79,54 @@ class ApiEngine:
     def create(self, body: JsonObject) -> str:
         """The id of a new container, not started."""
         with self._making:
-            return str(object_of(call(self.socket_path, "POST", "/containers/create", body=body))["Id"])
+            return str(object_of(call(self.address, "POST", "/containers/create", body=body))["Id"])
 
     def attach(self, container: str) -> socket:
         """Its three standard streams, before it is started."""
         query = dict.fromkeys(("stream", "stdin", "stdout", "stderr"), "1")
-        return hijack(self.socket_path, f"/containers/{container}/attach", query=query)
+        return hijack(self.address, f"/containers/{container}/attach", query=query)
 
     def start(self, container: str) -> None:
         """Start it."""
-        call(self.socket_path, "POST", f"/containers/{container}/start")
+        call(self.address, "POST", f"/containers/{container}/start")
 
     def inspect(self, container: str) -> JsonObject:
         """What the engine knows of it."""
-        return object_of(call(self.socket_path, "GET", f"/containers/{container}/json"))
+        return object_of(call(self.address, "GET", f"/containers/{container}/json"))
 
     def wait(self, container: str) -> int:
         """Its exit code, once it has ended."""
-        answer = object_of(call(self.socket_path, "POST", f"/containers/{container}/wait"))
+        answer = object_of(call(self.address, "POST", f"/containers/{container}/wait"))
         code = answer.get("StatusCode")
         return code if isinstance(code, int) else -1
 
     def remove(self, container: str) -> None:
         """It is gone with all that ran in it; one that is gone already is no error."""
-        remove(self.socket_path, container)
+        remove(self.address, container)
+
+    def write_archive(self, container: str, at: str, fill: Callable[[Callable[[bytes], object]], None]) -> None:
+        """The tar archive that `fill` writes is unpacked in its directory `at`."""
+        write_archive(self.address, container, at, fill)
+
+    def read_archive(self, container: str, at: str) -> AbstractContextManager[IO[bytes]]:
+        """Its directory `at` as a tar archive."""
+        return read_archive(self.address, container, at)
 
     def list(self, labels: Mapping[str, str]) -> tuple[Found, ...]:
         """The containers with all of these labels; an empty value stands for any."""
-        return tuple(Found(id=name, labels=found) for name, found in containers(self.socket_path, labels))
+        return tuple(Found(id=name, labels=found) for name, found in containers(self.address, labels))
 
     def create_volume(self, body: JsonObject) -> None:
         """A new volume of that name."""
-        call(self.socket_path, "POST", "/volumes/create", body=body)
+        call(self.address, "POST", "/volumes/create", body=body)
 
     def remove_volume(self, name: str) -> None:
         """It is gone; one that is gone already is no error."""
-        remove_volume(self.socket_path, name)
+        remove_volume(self.address, name)
 
     def volumes(self, labels: Mapping[str, str]) -> tuple[Found, ...]:
         """The volumes with all of these labels; an empty value stands for any."""
-        return tuple(Found(id=name, labels=found) for name, found in volumes(self.socket_path, labels))
+        return tuple(Found(id=name, labels=found) for name, found in volumes(self.address, labels))
 
 
 def _items(value: object) -> list[object]:

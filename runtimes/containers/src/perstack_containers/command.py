@@ -19,10 +19,10 @@ from perstack.staging.copies import sandbox_owner
 from perstack_proxy.limits import MIB
 from perstack_proxy.sanitise import sanitise_line
 
+from perstack_containers.host import Host, running_service
 from perstack_containers.image import BASE_VARIABLE, Kind, Recipe, base_image, build, ready
 from perstack_containers.labels import BASE, IMAGE
-from perstack_containers.place import running_service
-from perstack_containers.runtime import ContainerRuntime, Host
+from perstack_containers.runtime import ContainerRuntime
 
 if TYPE_CHECKING:
     from perstack.plugins.registry import Registry
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
         if not hosts:
             raise UsageError("No container runtime works here.", hint="See: perstack doctor")
         for name, host in hosts.items():
-            stack.enter_context(running_service(host.service, host.engine.socket_path))
+            stack.enter_context(running_service(host))
             if args.action == "build":
                 for recipe in recipes:
                     _build(name, host, recipe)

@@ -30,6 +30,7 @@ from perstack_containers.gate import Gate
 from perstack_containers.http import EngineFailure
 from perstack_containers.image import Recipe
 from perstack_containers.labels import EXPERT, SERVICE, SKILL
+from perstack_containers.mirrors import REMOVE_SECONDS, remove_volume
 from perstack_containers.pid1 import EGRESS
 from perstack_containers.spec import Bind, ContainerSpec, Volume
 
@@ -51,8 +52,6 @@ SOCKETS = "/run/sockets"
 LIMITS = Limits(memory=512 * MIB, memory_reserved=64 * MIB, cpus=2.0, pids=1024)
 """Of the egress container. 500 tunnels need 38 MB in the gate, and each handshake has a thread."""
 OPEN_FILES = 16384
-REMOVE_SECONDS = 5.0
-POLL_SECONDS = 0.05
 VOLUME_BYTES = 64 * KIB
 NETWORK_CONTROLS: frozenset[Control] = frozenset({"network", "private-addresses"})
 HARDENING: frozenset[Control] = frozenset({"filesystem", "capabilities", "user", "env", "rootfs"})
@@ -176,7 +175,8 @@ class Egress:
             uid=view.uid,
             gid=view.gid,
             labels={**self._labels, SERVICE: NAME},
-            binds=await self._resolver(),
+            binds=() if view.copied else await self._resolver(),
+            dns=self._context.egress.name_servers if view.copied else (),
             volumes=tuple(
                 Volume(name=name, target=f"{SOCKETS}/{at}", read_only=False)
                 for at, name in enumerate(self._volumes.values())
@@ -263,14 +263,7 @@ class Egress:
         """The volumes are gone; one that a container on its way out still has is given time, and then left to gc."""
         deadline = time.monotonic() + REMOVE_SECONDS
         for name in self._volumes.values():
-            while True:
-                try:
-                    self._engine.remove_volume(name)
-                    break
-                except EngineFailure:
-                    if time.monotonic() > deadline:
-                        break
-                    time.sleep(POLL_SECONDS)
+            remove_volume(self._engine, name, deadline)
         self._volumes.clear()
 
 

@@ -5,10 +5,11 @@ Every method blocks and is called from worker threads. Errors are `EngineFailure
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from socket import socket
-from typing import Literal, Protocol
+from typing import IO, Literal, Protocol
 
 from perstack.messages import JsonObject
 
@@ -92,8 +93,8 @@ class ContainerEngine(Protocol):
         ...
 
     @property
-    def socket_path(self) -> str:
-        """Where it answers on this machine."""
+    def address(self) -> str:
+        """Where it answers: the path of a unix socket, or ``tcp://HOST:PORT``."""
         ...
 
     @property
@@ -131,6 +132,14 @@ class ContainerEngine(Protocol):
 
     def remove(self, container: str) -> None:
         """It is gone with all that ran in it; one that is gone already is no error."""
+        ...
+
+    def write_archive(self, container: str, at: str, fill: Callable[[Callable[[bytes], object]], None]) -> None:
+        """The tar archive that `fill` writes with what it is given is unpacked in its directory `at`."""
+        ...
+
+    def read_archive(self, container: str, at: str) -> AbstractContextManager[IO[bytes]]:
+        """Its directory `at` as a tar archive, with that directory's name at its top."""
         ...
 
     def list(self, labels: Mapping[str, str]) -> tuple[Found, ...]:

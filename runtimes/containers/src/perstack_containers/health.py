@@ -72,7 +72,7 @@ async def sandbox(spec: RuntimeSpec) -> HealthReport:
     lines = [
         f"enforced: {', '.join(sorted(enforced))}",
         f"not enforced here: {', '.join(missing) or 'nothing of what it claims'}",
-        f"workspace: {'writable' if written else 'not writable'}",
+        f"workspace: {'writable' if written else 'not writable'}{await _how(runtime)}",
         f"inside: user {answer[0]}, reached {answer[1]}" if len(answer) == 2 else "inside: no answer",
     ]
     fit = written and not needed and answer[1:] == ["nothing"]
@@ -82,6 +82,16 @@ async def sandbox(spec: RuntimeSpec) -> HealthReport:
         else "See the lines above."
     )
     return HealthReport(ok=fit, detail="\n".join(lines), fix=fix)
+
+
+async def _how(runtime: Runtime) -> str:
+    from anyio import to_thread
+
+    from perstack_containers.runtime import ContainerRuntime
+
+    if isinstance(runtime, ContainerRuntime) and await to_thread.run_sync(runtime.host.copies):
+        return ", as a copy in a volume of the engine, which is brought back at the end of a run"
+    return ""
 
 
 async def _answer(start: Callable[..., object]) -> list[str]:

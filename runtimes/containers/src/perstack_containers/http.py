@@ -1,7 +1,9 @@
-"""The engines' HTTP API over a unix socket: requests, and connections that become a container's standard streams.
+"""The engines' HTTP API: requests, archives, and connections that become a container's standard streams.
 
-Docker and Podman answer the same requests. This module is part of the start of every run and of the reaper, so it is
-the standard library alone; the SDKs cost more to import than a container costs to start.
+Docker and Podman answer the same requests. An address is the path of a unix socket, or ``tcp://HOST:PORT``.
+
+This module is part of the start of every run and of the reaper, so it is the standard library alone; the SDKs cost more
+to import than a container costs to start.
 """
 
 from __future__ import annotations
@@ -10,8 +12,9 @@ import http.client
 import json
 import socket
 import time
-from collections.abc import Mapping
-from urllib.parse import urlencode
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from urllib.parse import urlencode, urlsplit
 
 SECONDS = 60.0
 """For one answer. An engine under load takes seconds to create a container."""
@@ -31,19 +34,19 @@ class EngineFailure(Exception):
 
 
 class _Connection(http.client.HTTPConnection):
-    """HTTP over a unix socket."""
+    """HTTP to an address."""
 
-    def __init__(self, path: str, timeout: float) -> None:
+    def __init__(self, address: str, timeout: float) -> None:
         super().__init__("localhost", timeout=timeout)
-        self._path = path
+        self._address = address
 
     def connect(self) -> None:
-        """Connect to the socket's path."""
-        self.sock = _connected(self._path, self.timeout or SECONDS)
+        """Connect to the address."""
+        self.sock = _connected(self._address, self.timeout or SECONDS)
 
 
 def call(
-    path: str,
+    address: str,
     method: str,
     target: str,
     *,
@@ -57,27 +60,27 @@ def call(
         EngineFailure: The socket is not there, or the engine's status is 400 or above; carries the engine's words.
     """
     url = f"{target}?{urlencode(query)}" if query else target
-    response, data = _answer(path, method, url, body, seconds)
+    response, data = _answer(address, method, url, body, seconds)
     if response.status >= 400:
         raise EngineFailure(_words(data) or response.reason, status=response.status)
     return json.loads(data) if data.strip() else None
 
 
-def server(path: str) -> str:
+def server(address: str) -> str:
     """What the engine calls itself, such as ``Libpod/4.3.1 (linux)``: the answer that costs it nothing.
 
     Raises:
         EngineFailure: It does not answer.
     """
-    response, _ = _answer(path, "GET", "/_ping", None, SECONDS)
+    response, _ = _answer(address, "GET", "/_ping", None, SECONDS)
     return response.getheader("Server", "")
 
 
 def _answer(
-    path: str, method: str, url: str, body: object, seconds: float, *, again: bool = True
+    address: str, method: str, url: str, body: object, seconds: float, *, again: bool = True
 ) -> tuple[http.client.HTTPResponse, bytes]:
     """An engine that hung up in place of an answer is asked once more, unless it was to make something."""
-    connection = _Connection(path, seconds)
+    connection = _Connection(address, seconds)
     headers = {"Content-Type": "application/json"} if body is not None else {}
     try:
         connection.request(method, url, json.dumps(body) if body is not None else None, headers)
@@ -85,13 +88,13 @@ def _answer(
         return response, response.read()
     except (OSError, http.client.HTTPException) as error:
         if again and body is None and isinstance(error, http.client.RemoteDisconnected):
-            return _answer(path, method, url, body, seconds, again=False)
-        raise EngineFailure(f"the engine at {path} did not answer: {str(error) or type(error).__name__}") from error
+            return _answer(address, method, url, body, seconds, again=False)
+        raise EngineFailure(f"the engine at {address} did not answer: {str(error) or type(error).__name__}") from error
     finally:
         connection.close()
 
 
-def hijack(path: str, target: str, *, query: dict[str, str], seconds: float = SECONDS) -> socket.socket:
+def hijack(address: str, target: str, *, query: dict[str, str], seconds: float = SECONDS) -> socket.socket:
     """A connection that carries a container's standard streams after the engine agreed to it.
 
     Raises:
@@ -99,9 +102,9 @@ def hijack(path: str, target: str, *, query: dict[str, str], seconds: float = SE
     """
     lines = (f"POST {target}?{urlencode(query)} HTTP/1.1", "Host: localhost", "Connection: Upgrade", "Upgrade: tcp")
     try:
-        stream = _connected(path, seconds)
+        stream = _connected(address, seconds)
     except OSError as error:
-        raise EngineFailure(f"the engine at {path} did not answer: {error}") from error
+        raise EngineFailure(f"the engine at {address} did not answer: {error}") from error
     try:
         stream.sendall("\r\n".join([*lines, "Content-Length: 0", "", ""]).encode())
         header = bytearray()
@@ -116,7 +119,7 @@ def hijack(path: str, target: str, *, query: dict[str, str], seconds: float = SE
             raise EngineFailure(f"the engine refused a container's streams: {words}", status=status)
     except OSError as error:
         stream.close()
-        raise EngineFailure(f"the engine at {path} did not answer: {error}") from error
+        raise EngineFailure(f"the engine at {address} did not answer: {error}") from error
     except BaseException:
         stream.close()
         raise
@@ -124,37 +127,87 @@ def hijack(path: str, target: str, *, query: dict[str, str], seconds: float = SE
     return stream
 
 
-def containers(socket_path: str, labels: Mapping[str, str]) -> list[tuple[str, dict[str, str]]]:
+def write_archive(address: str, container: str, at: str, fill: Callable[[Callable[[bytes], object]], None]) -> None:
+    """The tar archive that `fill` writes is unpacked in a container's directory `at`.
+
+    Raises:
+        EngineFailure: The engine did not take it.
+    """
+    connection = _Connection(address, SECONDS)
+    try:
+        connection.putrequest("PUT", f"/containers/{container}/archive?{urlencode({'path': at})}")
+        connection.putheader("Content-Type", "application/x-tar")
+        connection.putheader("Transfer-Encoding", "chunked")
+        connection.endheaders()
+        fill(lambda data: _send(connection, b"%x\r\n%b\r\n" % (len(data), data)) if data else None)
+        _send(connection, b"0\r\n\r\n")
+        response = connection.getresponse()
+        if response.status >= 400:
+            raise EngineFailure(_words(response.read()) or response.reason, status=response.status)
+    except (OSError, http.client.HTTPException) as error:
+        raise EngineFailure(f"the engine at {address} did not take an archive: {error}") from error
+    finally:
+        connection.close()
+
+
+def _send(connection: _Connection, data: bytes) -> None:
+    try:
+        connection.send(data)
+    except OSError as error:
+        raise EngineFailure(f"the engine does not take all of an archive: {error}") from error
+
+
+@contextmanager
+def read_archive(address: str, container: str, at: str) -> Iterator[http.client.HTTPResponse]:
+    """A container's directory `at` as a tar archive, to be read.
+
+    Raises:
+        EngineFailure: The engine did not give it.
+    """
+    connection = _Connection(address, SECONDS)
+    try:
+        connection.request("GET", f"/containers/{container}/archive?{urlencode({'path': at})}")
+        response = connection.getresponse()
+        if response.status >= 400:
+            raise EngineFailure(_words(response.read()) or response.reason, status=response.status)
+        yield response
+    except (OSError, http.client.HTTPException) as error:
+        raise EngineFailure(f"the engine at {address} did not give an archive: {error}") from error
+    finally:
+        connection.close()
+
+
+def containers(address: str, labels: Mapping[str, str]) -> list[tuple[str, dict[str, str]]]:
     """Id and labels of every container that has all of `labels`, running or not."""
     query = {"all": "1", "filters": json.dumps({"label": _wanted(labels)})}
-    rows = call(socket_path, "GET", "/containers/json", query=query)
+    rows = call(address, "GET", "/containers/json", query=query)
     return [(row["Id"], row.get("Labels") or {}) for row in rows] if isinstance(rows, list) else []
 
 
-def volumes(socket_path: str, labels: Mapping[str, str]) -> list[tuple[str, dict[str, str]]]:
+def volumes(address: str, labels: Mapping[str, str]) -> list[tuple[str, dict[str, str]]]:
     """Name and labels of every volume that has all of `labels`."""
     query = {"filters": json.dumps({"label": _wanted(labels)})}
-    found = call(socket_path, "GET", "/volumes", query=query)
+    found = call(address, "GET", "/volumes", query=query)
     rows = found.get("Volumes") if isinstance(found, dict) else None
     return [(row["Name"], row.get("Labels") or {}) for row in rows or []]
 
 
-def remove_volume(socket_path: str, name: str) -> None:
+def remove_volume(address: str, name: str) -> None:
     """The volume is gone. One that a container still uses is an error."""
     try:
-        call(socket_path, "DELETE", f"/volumes/{name}", seconds=REMOVE_SECONDS)
+        call(address, "DELETE", f"/volumes/{name}", seconds=REMOVE_SECONDS)
     except EngineFailure as error:
         if error.status != 404:
             raise
 
 
-def remove(socket_path: str, container: str) -> None:
+def remove(address: str, container: str) -> None:
     """The container is gone, or is being removed by someone else."""
     query = {"force": "1", "v": "1"}
     deadline = time.monotonic() + ENDING_SECONDS
     while True:
         try:
-            call(socket_path, "DELETE", f"/containers/{container}", query=query, seconds=REMOVE_SECONDS)
+            call(address, "DELETE", f"/containers/{container}", query=query, seconds=REMOVE_SECONDS)
         except EngineFailure as error:
             if error.status in {404, 409}:
                 return
@@ -169,11 +222,14 @@ def _wanted(labels: Mapping[str, str]) -> list[str]:
     return [f"{name}={value}" if value else name for name, value in labels.items()]
 
 
-def _connected(path: str, seconds: float) -> socket.socket:
+def _connected(address: str, seconds: float) -> socket.socket:
+    if address.startswith("tcp://"):
+        url = urlsplit(address)
+        return socket.create_connection((url.hostname or "", url.port or 0), seconds)
     stream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         stream.settimeout(seconds)
-        stream.connect(path)
+        stream.connect(address)
     except BaseException:
         stream.close()
         raise

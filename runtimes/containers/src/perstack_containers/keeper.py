@@ -20,14 +20,16 @@ class Keeper:
     def __init__(
         self,
         *,
-        socket_path: str,
+        address: str,
+        owner: str,
         labels: Mapping[str, str],
         directories: Sequence[Path],
         service: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
     ) -> None:
         plan = {
-            "socket": socket_path,
+            "socket": address,
+            "owner": owner,
             "labels": dict(labels),
             "directories": [str(directory) for directory in directories],
             "service": list(service),

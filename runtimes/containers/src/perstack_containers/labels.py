@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 
 RUN = "perstack.run"
 OWNER = "perstack.owner"
@@ -18,9 +19,30 @@ IMAGE = "perstack.image"
 BASE = "perstack.base"
 
 
-def run_labels(run_id: str) -> dict[str, str]:
+def run_labels(run_id: str, owner: str) -> dict[str, str]:
     """What every container and volume of a run is labelled with: its owner, and who must live for it to be of use."""
-    return {RUN: run_id, OWNER: str(os.getuid()), SUPERVISOR: supervisor(os.getpid())}
+    return {RUN: run_id, OWNER: owner, SUPERVISOR: supervisor(os.getpid())}
+
+
+def owner_name(*, far: bool) -> str:
+    """Who we are to an engine: our user, and where users of other machines share a far one, our machine as well.
+
+    A machine without a name of its own has that of its current start, so that nothing of another's is taken for ours.
+    """
+    return f"{os.getuid()}@{_machine()}" if far else str(os.getuid())
+
+
+def _machine() -> str:
+    """Names this machine and tells nothing about it."""
+    import hashlib
+
+    name = ""
+    with suppress(OSError), open("/etc/machine-id", encoding="ascii") as file:
+        name = file.read().strip()
+    try:
+        return hashlib.sha256(f"perstack {os.uname().nodename} {name or _boot()}".encode()).hexdigest()[:16]
+    except OSError:
+        return ""
 
 
 def supervisor(pid: int) -> str:
@@ -31,13 +53,13 @@ def supervisor(pid: int) -> str:
         return ""
 
 
-def is_left_over(labels: Mapping[str, str]) -> bool:
-    """Whether what has these labels is ours and its supervisor has ended.
+def is_left_over(labels: Mapping[str, str], owner: str) -> bool:
+    """Whether what has these labels is `owner`'s and its supervisor has ended.
 
     What another user, another machine start's namespace or a program without /proc started is not judged: it stays.
     """
     named = labels.get(SUPERVISOR, "")
-    if labels.get(OWNER) != str(os.getuid()) or RUN not in labels or named.count("/") != 3:
+    if labels.get(OWNER) != owner or RUN not in labels or named.count("/") != 3:
         return False
     boot, namespace, pid, started = named.split("/")
     try:

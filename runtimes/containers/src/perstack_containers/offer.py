@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from perstack.protocols import Runtime
     from perstack.specs import HealthReport, RuntimeContext
 
-    from perstack_containers.runtime import Host
+    from perstack_containers.host import Host
 
 CLAIMS = frozenset(CONTROLS) - {"limits.disk"}
 

@@ -2,66 +2,64 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 from anyio import CapacityLimiter, from_thread, to_thread
-from perstack.errors import SandboxUnavailable, StagingError
-from perstack.ids import new_id
+from perstack.errors import StagingError
 from perstack.staging.copies import About, Copies, sandbox_owner
 
-from perstack_containers.keeper import Keeper
+from perstack_containers.host import started_keeper
+from perstack_containers.http import EngineFailure
+from perstack_containers.image import Recipe
 from perstack_containers.labels import RUN
-from perstack_containers.spec import HOSTNAME, Bind
+from perstack_containers.mirrors import Mirrors
+from perstack_containers.spec import HOSTNAME, WORKSPACE, Bind, Volume, packages_bind
 from perstack_containers.workspace import Guarded, binds, check_workspace, guarded, quarantine, set_aside
 
 if TYPE_CHECKING:
+    from perstack.skill_policy import SkillPolicy
     from perstack.staging.copies import StagedCopy
+    from perstack.staging.copying import Owner
 
+    from perstack_containers.engine import Image
+    from perstack_containers.host import Host
+    from perstack_containers.keeper import Keeper
     from perstack_containers.report import Report
 
 T = TypeVar("T")
 
-SERVICE_SECONDS = 30.0
 NAME_FILES = {"hosts": f"127.0.0.1 localhost {HOSTNAME}\n::1 localhost\n", "resolv.conf": ""}
 """What engines would fill with names and name servers of the host."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Service:
-    """A service of the engine that has to run while containers do; empty where one runs already.
+class View:
+    """The files of this machine that one sandbox sees: mounted, or as copies in volumes of the engine.
 
     Attributes:
-        directory: Made for its socket, and removed after it.
+        copied: The engine can mount nothing of ours.
     """
 
-    command: tuple[str, ...] = ()
-    directory: Path | None = None
-    environment: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class View:
-    """A workspace as one sandbox sees it."""
-
-    binds: tuple[Bind, ...]
     uid: int
     gid: int
+    binds: tuple[Bind, ...] = ()
+    volumes: tuple[Volume, ...] = ()
+    copied: bool = False
 
 
 class Place:
     """Made for the first sandbox of a run and gone after the last; one user's run has one of its own.
 
     Args:
-        directory: Where the run's files are while it lasts.
+        labels: Of everything of the run.
+        image: Makes an image, or finds it.
         workers: Runs what blocks.
     """
 
@@ -71,9 +69,10 @@ class Place:
         run_id: str,
         job_id: str,
         state_dir: Path,
-        socket_path: str,
-        service: Service,
+        host: Host,
+        labels: Mapping[str, str],
         report: Report,
+        image: Callable[[Recipe], Awaitable[Image]],
         workers: CapacityLimiter,
     ) -> None:
         self._run_id = run_id
@@ -81,52 +80,65 @@ class Place:
         self._directory = state_dir / "sandboxes" / run_id
         self._kept = state_dir / "quarantine" / run_id
         self._copies = Copies(state_dir)
-        self._socket_path = socket_path
-        self._service = service
+        self._host = host
+        self._service = host.service
         self._report = report
+        self._image = image
         self._workers = workers
         self._lock = anyio.Lock()
         self._users = 0
         self._keeper: Keeper | None = None
         self._staged: StagedCopy | None = None
         self._before: tuple[Path, Guarded] | None = None
+        self._mirrors = Mirrors(host.engine, name=f"perstack-{run_id}-copy", labels=labels)
+        self._changing: set[Path] = set()
 
     @asynccontextmanager
     async def shared(
-        self, workspace: Path, *, skill: str, read_only: bool = False, is_copy: bool = False
+        self, policy: SkillPolicy, workspace: Path, *, read_only: bool = False, is_copy: bool = False
     ) -> AsyncIterator[View]:
-        """The workspace for a sandbox of `skill`, with a reaper behind it.
+        """The workspace for a sandbox, with a reaper behind it.
 
         Args:
+            policy: Of the skill that gets it.
             workspace: A directory of the host.
-            skill: Who gets it.
             read_only: Whether nothing in it can be changed.
             is_copy: It is a job's copy of the workspace, whose changes are looked at when they are applied.
 
         Raises:
             PolicyError: This directory is not given to a sandbox.
         """
-        real = await self._run(lambda: check_workspace(workspace, home=Path.home(), sockets=[Path(self._socket_path)]))
+        sockets = [Path(self._host.engine.address)]
+        real = await self._run(lambda: check_workspace(workspace, home=Path.home(), sockets=sockets))
         async with self._lock:
             self._users += 1
             try:
                 if self._keeper is None:
                     self._keeper = await self._run(self._new_keeper)
-                view = await self._run(lambda: self._view(real, read_only=read_only, is_copy=is_copy))
+                if await self._run(self._host.copies):
+                    owner = await self._run(lambda: sandbox_owner(real))
+                    image = (await self._image(Recipe(uid=owner.uid, gid=owner.gid))).id
+                    view = await self._run(
+                        lambda: self._copied(policy, real, owner, image, read_only=read_only, is_copy=is_copy)
+                    )
+                else:
+                    view = await self._run(lambda: self._mounted(policy, real, read_only=read_only, is_copy=is_copy))
             except BaseException:
                 with anyio.CancelScope(shield=True):
-                    await self._leave(skill)
+                    await self._leave(policy.skill)
                 raise
         try:
             yield view
         finally:
             with anyio.CancelScope(shield=True):
                 async with self._lock:
-                    await self._leave(skill)
+                    await self._leave(policy.skill)
 
     async def _leave(self, skill: str) -> None:
         self._users -= 1
-        if self._staged is not None:
+        if not self._users:
+            await self._run(self._fetch, skill)
+        if self._staged is not None and (not self._users or not self._mirrors):
             await self._run(partial(self._bring_back, self._staged, skill, last=not self._users))
         if self._users:
             return
@@ -150,16 +162,19 @@ class Place:
         if self._service.directory is not None:
             self._service.directory.mkdir(mode=0o700)
             directories.append(self._service.directory)
-        keeper = Keeper(
-            socket_path=self._socket_path,
-            labels={RUN: self._run_id},
-            directories=directories,
-            service=self._service.command,
-            environment=self._service.environment,
-        )
-        if self._service.command:
-            _wait_for_socket(self._socket_path)
-        return keeper
+        return started_keeper(self._host, labels={RUN: self._run_id}, directories=directories)
+
+    def _fetch(self, skill: str) -> None:
+        """What was changed in volumes is in the copies that they were filled from, and the volumes are gone."""
+        place = self._directory / "arrived"
+        for directory in self._changing:
+            try:
+                self._mirrors.fetch(directory, place=place)
+            except (EngineFailure, StagingError) as error:
+                say = f"nothing that skills changed is brought back from the engine: {error}"
+                from_thread.run_sync(self._report.notice, skill, say)
+        self._changing.clear()
+        self._mirrors.remove()
 
     def _bring_back(self, copy: StagedCopy, skill: str, *, last: bool) -> None:
         """What was changed in the copy is on the host; at the end, what could not be brought back is set aside."""
@@ -176,7 +191,29 @@ class Place:
             from_thread.run_sync(self._report.not_applied, skill, applied.left, self._kept)
             copy.drop()
 
-    def _view(self, real: Path, *, read_only: bool, is_copy: bool) -> View:
+    def _copied(
+        self, policy: SkillPolicy, real: Path, owner: Owner, image: str, *, read_only: bool, is_copy: bool
+    ) -> View:
+        """A copy of the workspace on the engine, one for all sandboxes of the run; secrets never get there."""
+        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not is_copy:
+            real = self._staged_copy(real, owner).workspace
+        if not read_only:
+            self._changing.add(real)
+        name = self._mirrors.volume(real, image=image, owner=owner)
+        volumes = [Volume(name=name, target=WORKSPACE, read_only=read_only)]
+        if policy.packages is not None:
+            name = self._mirrors.volume(Path(policy.packages.host), image=image, owner=owner)
+            volumes.append(Volume(name=name, target=policy.packages.target, read_only=True))
+        return View(uid=owner.uid, gid=owner.gid, volumes=tuple(volumes), copied=True)
+
+    def _staged_copy(self, real: Path, owner: Owner) -> StagedCopy:
+        if self._staged is None:
+            about = About(id=self._run_id, job=self._job_id, workspace=str(real), purpose="rw")
+            self._staged = self._copies.make(about, owner)
+        return self._staged
+
+    def _mounted(self, policy: SkillPolicy, real: Path, *, read_only: bool, is_copy: bool) -> View:
         """The workspace itself, or one copy of it for all sandboxes of the run."""
         empty = self._directory / "empty"
         if not empty.exists():
@@ -184,15 +221,12 @@ class Place:
         names = [Bind(source=str(self._directory / name), target=f"/etc/{name}", read_only=True) for name in NAME_FILES]
         owner = sandbox_owner(real)
         if owner.uid != real.stat().st_uid:
-            if self._staged is None:
-                about = About(id=self._run_id, job=self._job_id, workspace=str(real), purpose="rw")
-                self._staged = self._copies.make(about, owner)
-            real, is_copy = self._staged.workspace, True
+            real, is_copy = self._staged_copy(real, owner).workspace, True
         found = guarded(real)
         if not (is_copy or read_only or self._before):
             self._before = (real, found)
         mounts = binds(real, found, read_only=read_only, empty=empty)
-        return View(binds=(*mounts, *names), uid=owner.uid, gid=owner.gid)
+        return View(uid=owner.uid, gid=owner.gid, binds=(*mounts, *names, *packages_bind(policy)))
 
     def _make(self, empty: Path) -> None:
         """The run's directory, in which nobody else can look around, with what is mounted out of it."""
@@ -203,39 +237,5 @@ class Place:
             (self._directory / name).write_text(content, encoding="ascii")
             (self._directory / name).chmod(0o444)
 
-    async def _run(self, function: Callable[[], T]) -> T:
-        return await to_thread.run_sync(function, limiter=self._workers)
-
-
-@contextmanager
-def running_service(service: Service, socket_path: str) -> Iterator[None]:
-    """The engine answers inside this block, by a service of ours where it has none."""
-    if not service.command:
-        yield
-        return
-    directory = service.directory
-    directories = [] if directory is None else [directory]
-    for path in directories:
-        path.mkdir(mode=0o700)
-    keeper = Keeper(
-        socket_path=socket_path,
-        labels={RUN: new_id()},
-        directories=directories,
-        service=service.command,
-        environment=service.environment,
-    )
-    try:
-        _wait_for_socket(socket_path)
-        yield
-    finally:
-        keeper.done()
-        for path in directories:
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def _wait_for_socket(path: str) -> None:
-    deadline = time.monotonic() + SERVICE_SECONDS
-    while not os.path.exists(path):
-        if time.monotonic() > deadline:
-            raise SandboxUnavailable(f"The engine's service did not answer at {path}.", hint="See: perstack doctor")
-        time.sleep(0.01)
+    async def _run(self, function: Callable[..., T], *args: object) -> T:
+        return await to_thread.run_sync(partial(function, *args), limiter=self._workers)

@@ -1,9 +1,10 @@
 """What stays behind to clean up: it outlives perstack, and removes what a run left when perstack was killed.
 
 Run as ``python3 -I -S reaper.py LIBRARY RUN`` in a session of its own, with a pipe from perstack as standard input. The
-first line is {"socket": …, "labels": …, "directories": […], "service": […]}: where the engine answers, what to remove,
-and a service of the engine's to keep running meanwhile. A second line, ``done``, says that nothing is left to do; the
-end of the pipe without it says that perstack is gone. Containers whose supervisor ended earlier are removed as well.
+first line is {"socket": …, "owner": …, "labels": …, "directories": […], "service": […]}: where the engine answers,
+who we are to it, what to remove, and a service to keep running meanwhile. A second line, ``done``, says that nothing is
+left to do; the end of the pipe without it says that perstack is gone. Containers whose supervisor ended earlier are
+removed as well.
 
 It is there before the run's first container, so it starts with little: what it needs later is imported then.
 """
@@ -44,7 +45,7 @@ def main() -> int:
     service = start_service(plan["service"], plan["environment"], os.path.dirname(plan["socket"]))
     try:
         select.select([sys.stdin], [], [], HEAD_START_SECONDS)  # or until perstack has something to say
-        remove_left_over(plan["socket"])
+        remove_left_over(plan["socket"], plan["owner"])
         if sys.stdin.readline() != "done\n":
             clean(plan)
     finally:
@@ -77,22 +78,22 @@ def end_service(service: subprocess.Popen[bytes]) -> None:
         service.wait()
 
 
-def remove_left_over(socket_path: str) -> None:
+def remove_left_over(address: str, owner: str) -> None:
     """Containers of this user's runs that were killed, reaper included, are gone."""
     from perstack_containers import http, labels
 
     deadline = time.monotonic() + CLEAN_SECONDS
-    while not os.path.exists(socket_path) and time.monotonic() < deadline:
+    while address.startswith("/") and not os.path.exists(address) and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)  # the service is on its way up
     with suppress(http.EngineFailure):
-        for name, found in http.containers(socket_path, {labels.RUN: "", labels.OWNER: str(os.getuid())}):
-            if labels.is_left_over(found):
+        for name, found in http.containers(address, {labels.RUN: "", labels.OWNER: owner}):
+            if labels.is_left_over(found, owner):
                 with suppress(http.EngineFailure):
-                    http.remove(socket_path, name)
-        for name, found in http.volumes(socket_path, {labels.RUN: "", labels.OWNER: str(os.getuid())}):
-            if labels.is_left_over(found):
+                    http.remove(address, name)
+        for name, found in http.volumes(address, {labels.RUN: "", labels.OWNER: owner}):
+            if labels.is_left_over(found, owner):
                 with suppress(http.EngineFailure):
-                    http.remove_volume(socket_path, name)
+                    http.remove_volume(address, name)
 
 
 def clean(plan: dict[str, object]) -> None:
@@ -101,20 +102,20 @@ def clean(plan: dict[str, object]) -> None:
 
     from perstack_containers import http
 
-    socket_path, labels, directories = plan["socket"], plan["labels"], plan["directories"]
-    if not (isinstance(socket_path, str) and isinstance(labels, dict) and isinstance(directories, list)):
+    address, labels, directories = plan["socket"], plan["labels"], plan["directories"]
+    if not (isinstance(address, str) and isinstance(labels, dict) and isinstance(directories, list)):
         raise TypeError("the reaper was given no plan")
     started = quiet = time.monotonic()
     while time.monotonic() - started < CLEAN_SECONDS and time.monotonic() - quiet < QUIET_SECONDS:
         with suppress(http.EngineFailure):
-            for name, _ in http.containers(socket_path, labels):
+            for name, _ in http.containers(address, labels):
                 quiet = time.monotonic()
                 with suppress(http.EngineFailure):
-                    http.remove(socket_path, name)
-            for name, _ in http.volumes(socket_path, labels):
+                    http.remove(address, name)
+            for name, _ in http.volumes(address, labels):
                 quiet = time.monotonic()
                 with suppress(http.EngineFailure):  # a container that is on its way out still has it
-                    http.remove_volume(socket_path, name)
+                    http.remove_volume(address, name)
         time.sleep(POLL_SECONDS)
     for directory in directories:
         shutil.rmtree(directory, ignore_errors=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -13,7 +12,7 @@ import anyio
 from anyio import CapacityLimiter, from_thread, to_thread
 from anyio.abc import SocketStream
 from perstack.background import background
-from perstack.errors import PolicyError, Problem, SandboxUnavailable
+from perstack.errors import PolicyError, SandboxUnavailable
 from perstack.paths import cache_dir
 from perstack.policy.base_skill import BUNDLED
 from perstack.protocols import Preflight
@@ -26,13 +25,14 @@ from perstack_containers.context import DATA
 from perstack_containers.egress import NETWORK_CONTROLS, Egress, Way
 from perstack_containers.enforced import Evidence, enforced
 from perstack_containers.engine import Image, Started, start
+from perstack_containers.host import running_service
 from perstack_containers.http import EngineFailure
 from perstack_containers.image import Recipe, build, ready
-from perstack_containers.labels import EXPERT, OWNER, RUN, SKILL, is_left_over, run_labels
-from perstack_containers.place import Place, Service, running_service
+from perstack_containers.labels import EXPERT, OWNER, RUN, SKILL, is_left_over, owner_name, run_labels
+from perstack_containers.place import Place
 from perstack_containers.process import ContainerProcess
 from perstack_containers.report import Report, Stage
-from perstack_containers.spec import WORKSPACE, ContainerSpec, create_body, packages_bind, skill_env
+from perstack_containers.spec import WORKSPACE, ContainerSpec, create_body, skill_env
 from perstack_containers.streams import Streams
 
 if TYPE_CHECKING:
@@ -40,33 +40,19 @@ if TYPE_CHECKING:
     from perstack.skill_policy import Control, SkillPolicy
     from perstack.specs import RuntimeContext
 
-    from perstack_containers.engine import ContainerEngine, ImageStore
+    from perstack_containers.host import Host
     from perstack_containers.place import View
 
 T = TypeVar("T")
 
 WORKERS = 16
 SECCOMP_FILTER = 2
+NO_NAMES = ("127.0.0.1",)
+"""Name servers of a sandbox where no file of ours can be mounted that says so: nobody answers there."""
 PROXY = proxy_variables(f"http://{HOST}:{PORT}", node_preload="/opt/perstack/lib/perstack_proxy/node_proxy.cjs")
 """Variables of a skill that has domains."""
 BASE_SKILL = ("python3", "-E", "-P", "-m", "perstack_skill_base")
 """The bundled server, as it is started in the sandbox image."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Host:
-    """What an adapter hands to the shared runtime.
-
-    Attributes:
-        images: Makes the engine's image store; its SDK is imported then and not before.
-        preflight: What stands in the way on this machine.
-        service: Started before the first container.
-    """
-
-    engine: ContainerEngine
-    images: Callable[[], ImageStore]
-    preflight: Callable[[], tuple[Problem, ...]]
-    service: Service = field(default_factory=Service)
 
 
 class ContainerSandbox:
@@ -115,16 +101,19 @@ class ContainerRuntime:
     def __init__(self, context: RuntimeContext, host: Host) -> None:
         self.host = host
         self._engine = host.engine
-        self._labels = run_labels(context.run_id)
+        self._labels = run_labels(context.run_id, owner_name(far=host.far))
         self._report = Report(context)
         self._workers = CapacityLimiter(WORKERS)
+        self._building = anyio.Lock()
+        self._images: dict[Recipe, Image] = {}
         self._place = Place(
             run_id=context.run_id,
             job_id=context.job_id,
             state_dir=context.state_dir,
-            socket_path=host.engine.socket_path,
-            service=host.service,
+            host=host,
+            labels=self._labels,
             report=self._report,
+            image=self._image,
             workers=self._workers,
         )
         self._egress = Egress(
@@ -136,8 +125,6 @@ class ContainerRuntime:
             image=self._image,
             run=self._run,
         )
-        self._building = anyio.Lock()
-        self._images: dict[Recipe, Image] = {}
 
     async def preflight(self) -> Preflight:
         """Whether the engine is there, answers, and is new enough to be trusted with untrusted code."""
@@ -152,7 +139,7 @@ class ContainerRuntime:
         is_copy = any(mount.host != request.workspace for mount in policy.mounts)
         read_only = "ro" in modes or ("overlay" in modes and not is_copy)
         async with (
-            self._place.shared(request.workspace, skill=policy.skill, read_only=read_only, is_copy=is_copy) as view,
+            self._place.shared(policy, request.workspace, read_only=read_only, is_copy=is_copy) as view,
             background() as tasks,
             self._egress.held(policy, view, tasks) as way,
         ):
@@ -176,13 +163,13 @@ class ContainerRuntime:
 
     def _reap(self) -> tuple[str, ...]:
         ended = []
-        with running_service(self.host.service, self._engine.socket_path):
+        with running_service(self.host):
             for found in self._engine.list({RUN: "", OWNER: self._labels[OWNER]}):
-                if is_left_over(found.labels):
+                if is_left_over(found.labels, self._labels[OWNER]):
                     self._engine.remove(found.id)
                     ended.append(f"container {found.id[:12]} of run {found.labels[RUN]}")
             for found in self._engine.volumes({RUN: "", OWNER: self._labels[OWNER]}):
-                if is_left_over(found.labels):
+                if is_left_over(found.labels, self._labels[OWNER]):
                     self._engine.remove_volume(found.id)
                     ended.append(f"volume {found.id} of run {found.labels[RUN]}")
         return tuple(ended)
@@ -199,8 +186,9 @@ class ContainerRuntime:
             uid=view.uid,
             gid=view.gid,
             labels={**self._labels, EXPERT: policy.expert, SKILL: policy.skill},
-            binds=(*view.binds, *packages_bind(policy)),
-            volumes=() if way is None else (way.volume,),
+            binds=view.binds,
+            volumes=view.volumes if way is None else (*view.volumes, way.volume),
+            dns=NO_NAMES if view.copied else (),
             limits=policy.limits,
             seccomp=(profile.read_text(encoding="utf-8"), str(profile)),
         )

@@ -78,6 +78,7 @@ class ContainerSpec:
         seccomp: The profile's text and the path of its file.
         network: The engine's network that it joins, in the engine's words; a sandbox has none.
         open_files: Most open files of each process.
+        dns: Its name servers; empty means the engine's own choice.
     """
 
     image: str
@@ -91,6 +92,7 @@ class ContainerSpec:
     volumes: tuple[Volume, ...] = ()
     network: str = "none"
     open_files: int = OPEN_FILES
+    dns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.uid == 0:
@@ -126,6 +128,8 @@ def create_body(spec: ContainerSpec, dialect: Dialect) -> JsonObject:
         "Init": False,
         "PublishAllPorts": False,
     }
+    if spec.dns:
+        host["Dns"] = list(spec.dns)
     if dialect.userns:
         # A container's network belongs to that container's user namespace, and cannot be joined without it.
         joins = spec.network.startswith("container:")

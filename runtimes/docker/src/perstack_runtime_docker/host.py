@@ -1,18 +1,20 @@
-"""Docker on this machine: where it answers, and what keeps it from being trusted with untrusted code."""
+"""Docker, here or on another machine: where it answers, and what keeps it from being trusted with untrusted code."""
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from perstack.errors import Problem
 from perstack_containers.api import ApiEngine
 from perstack_containers.engine import Dialect
+from perstack_containers.host import Host
 from perstack_containers.http import EngineFailure
-from perstack_containers.runtime import Host
 
 if TYPE_CHECKING:
     from perstack_containers.engine import ImageStore
@@ -21,44 +23,74 @@ OLDEST = (20, 10)
 """The first with private cgroup namespaces and seccomp for current system calls."""
 SYSTEM_SOCKET = "/var/run/docker.sock"
 DESKTOP_SOCKET = ".docker/run/docker.sock"
+TUNNEL = (
+    "Open a tunnel, such as: ssh -N -L 127.0.0.1:2375:/var/run/docker.sock USER@MACHINE; "
+    "then set DOCKER_HOST=tcp://127.0.0.1:2375"
+)
 INSTALL = "Install Docker, or choose another --runtime; podman is isolated as well."
 
 
 def docker_host(environ: Mapping[str, str]) -> Host:
-    """The engine that the user's own `docker` command would talk to, if it is on this machine."""
+    """The engine that the user's own `docker` command would talk to."""
     asked = environ.get("DOCKER_HOST", "")
-    path = _socket(asked)
-    engine = ApiEngine("Docker", path, Dialect())
-    return Host(engine=engine, images=lambda: _images(path), preflight=lambda: problems(engine, asked))
+    address = _address(asked)
+    far = address.startswith("tcp://")
+    engine = ApiEngine("Docker", address, Dialect())
+    return Host(
+        engine=engine,
+        images=lambda: _images(address),
+        preflight=lambda: unreachable(asked, environ) or problems(engine),
+        far=far,
+        # Without root, the engine's user is root inside and the sandbox's is nobody whom our files could belong to.
+        copies=lambda: far or engine.facts().rootless,
+    )
 
 
-def _socket(asked: str) -> str:
+def _address(asked: str) -> str:
+    if asked.startswith("tcp://"):
+        return asked
     if asked.startswith("unix://"):
         return asked.removeprefix("unix://")
     desktop = Path.home() / DESKTOP_SOCKET
     return str(desktop) if not os.path.exists(SYSTEM_SOCKET) and desktop.exists() else SYSTEM_SOCKET
 
 
-def _images(path: str) -> ImageStore:
+def _images(address: str) -> ImageStore:
     from perstack_runtime_docker.images import DockerImages
 
-    return DockerImages(path)
+    return DockerImages(address)
 
 
-def problems(engine: ApiEngine, asked: str) -> tuple[Problem, ...]:
+def unreachable(asked: str, environ: Mapping[str, str]) -> tuple[Problem, ...]:
+    """Why an address is not spoken to, if it is not."""
+    if not asked or asked.startswith("unix://"):
+        return ()
+    if not asked.startswith("tcp://"):
+        reason = "engines are reached at unix:// and at tcp://"
+    elif environ.get("DOCKER_TLS_VERIFY") or environ.get("DOCKER_TLS"):
+        reason = "TLS to an engine is not supported"
+    elif not _is_loopback(asked):
+        reason = "secrets and files of the workspace would cross the network unencrypted"
+    else:
+        return ()
+    return (Problem(message=f"DOCKER_HOST is {asked!r}: {reason}", where="DOCKER_HOST", hint=TUNNEL),)
+
+
+def _is_loopback(asked: str) -> bool:
+    """Whether nothing that is sent there leaves this machine; names can lead anywhere."""
+    try:
+        url = urlsplit(asked)
+        return ipaddress.ip_address(url.hostname or "").is_loopback and url.port is not None
+    except ValueError:
+        return False
+
+
+def problems(engine: ApiEngine) -> tuple[Problem, ...]:
     """What stands in the way, each with what to do."""
-    if asked and not asked.startswith("unix://"):
-        return (
-            Problem(
-                message=f"DOCKER_HOST is {asked!r}: an engine on another machine cannot mount this workspace",
-                where="DOCKER_HOST",
-                hint="Unset it, or name a unix socket of this machine.",
-            ),
-        )
     try:
         facts = engine.facts()
     except EngineFailure as error:
-        return (Problem(message=str(error), hint=_hint(engine.socket_path)),)
+        return (Problem(message=str(error), hint=_hint(engine.address)),)
     found = []
     if _version(facts.version) < OLDEST:
         found.append(
@@ -69,17 +101,12 @@ def problems(engine: ApiEngine, asked: str) -> tuple[Problem, ...]:
         )
     if not facts.seccomp:
         found.append(Problem(message="Docker was built without seccomp", hint="Install a build that has it."))
-    if facts.rootless:
-        found.append(
-            Problem(
-                message="Docker runs without root, where the workspace cannot belong to the sandbox's user",
-                hint="Use --runtime podman, which maps your user, or Docker's system service.",
-            )
-        )
     return tuple(found)
 
 
 def _hint(path: str) -> str:
+    if path.startswith("tcp://"):
+        return "Start the engine, or the tunnel to it."
     if not os.path.exists(path):
         return "Start Docker." if shutil.which("docker") else INSTALL
     if not os.access(path, os.W_OK):

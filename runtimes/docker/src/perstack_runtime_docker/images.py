@@ -17,10 +17,10 @@ BUILD_SECONDS = 1800
 
 
 class DockerImages:
-    """An `ImageStore` of the engine at `socket_path`."""
+    """An `ImageStore` of the engine at `address`: the path of a unix socket, or ``tcp://HOST:PORT``."""
 
-    def __init__(self, socket_path: str) -> None:
-        self._url = f"unix://{socket_path}"
+    def __init__(self, address: str) -> None:
+        self._url = address if address.startswith("tcp://") else f"unix://{address}"
 
     def build(self, context: bytes, *, tag: str, args: Mapping[str, str], labels: Mapping[str, str]) -> Iterator[str]:
         """The engine's lines while it makes an image."""

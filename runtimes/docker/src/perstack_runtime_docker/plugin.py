@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from perstack.specs import DoctorCheck, RuntimeContext, RuntimeSpec
-    from perstack_containers.runtime import Host
+    from perstack_containers.host import Host
 
 SUMMARY = "Each skill runs in a hardened container of its own, without a network device."
 

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 from perstack.errors import Problem
 from perstack_containers.api import ApiEngine
 from perstack_containers.engine import Dialect
+from perstack_containers.host import Host, Service
 from perstack_containers.http import EngineFailure
-from perstack_containers.place import Service
-from perstack_containers.runtime import Host
 
 if TYPE_CHECKING:
     from perstack_containers.engine import ImageStore
@@ -48,7 +47,7 @@ def podman_host(environ: Mapping[str, str], *, run_id: str) -> Host:
     engine = ApiEngine("Podman", path, Dialect(seccomp="path", userns="keep-id" if rootless else "", volumes="first"))
     return Host(
         engine=engine,
-        images=lambda: _images(engine.socket_path),
+        images=lambda: _images(engine.address),
         preflight=lambda: problems(engine, asked, environ, private=bool(service.command)),
         service=service,
     )

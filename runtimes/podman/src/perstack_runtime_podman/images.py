@@ -17,10 +17,10 @@ BUILD_SECONDS = 1800
 
 
 class PodmanImages:
-    """An `ImageStore` of the service at `socket_path`."""
+    """An `ImageStore` of the service at `address`."""
 
-    def __init__(self, socket_path: str) -> None:
-        self._url = f"unix://{socket_path}"
+    def __init__(self, address: str) -> None:
+        self._url = f"unix://{address}"
 
     def build(self, context: bytes, *, tag: str, args: Mapping[str, str], labels: Mapping[str, str]) -> Iterator[str]:
         """The engine's lines, which this SDK gives when the image is there."""

@@ -1,0 +1,159 @@
+"""An engine on another machine: it mounts nothing of ours, so skills work on a copy there, which is brought back.
+
+Its daemon has mounts of its own, in which the directory that these tests work in is empty (scripts/engines).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+
+import pytest
+from engines import Box, answers, box, eventually, python
+from perstack.testing.model_server import Call, ModelServer, Turn
+from perstack_containers.http import EngineFailure, call, containers, volumes
+from perstack_containers.labels import RUN, SUPERVISOR
+
+pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("far")]
+
+GONE_SECONDS = 10.0
+OWNER = 4321
+
+
+@pytest.fixture
+def far(tmp_path) -> Box:
+    return box(tmp_path, "docker", at="far")
+
+
+def left(one: Box, pid: int) -> list[str]:
+    """Containers and volumes of a perstack process on the engine, and files of its runs here."""
+    found = [*containers(one.engine.address, {RUN: ""}), *volumes(one.engine.address, {RUN: ""})]
+    ours = [name for name, labels in found if labels.get(SUPERVISOR, "").split("/")[2:3] == [str(pid)]]
+    return ours + [str(path) for path in one.project.state.glob("sandboxes/*")]
+
+
+CHANGES = """
+import os
+open("/workspace/edited", "w").write("inside")
+os.unlink("/workspace/deleted")
+os.makedirs("/workspace/new/deep")
+open("/workspace/new/deep/file", "w").write("inside")
+os.link("/workspace/new/deep/file", "/workspace/second-name")
+os.symlink("new/deep/file", "/workspace/link")
+os.symlink("/etc/passwd", "/workspace/out")
+os.chmod("/workspace/edited", 0o4755)
+for name in (".envrc", ".git/hooks/pre-commit", "sub/.vscode/tasks.json"):
+    os.makedirs(os.path.dirname(f"/workspace/{name}"), exist_ok=True)
+    open(f"/workspace/{name}", "w").write("owned")
+names = open("/etc/resolv.conf").read()
+result = [os.getuid(), open("/workspace/kept").read(), os.path.exists("/workspace/.env"), names]
+"""
+
+
+def prepare(one: Box) -> str:
+    """Files that are changed and files that must not be; returns a secret that is in one of them."""
+    secret = f"canary-{secrets.token_hex(16)}"
+    (one.workspace / ".git/hooks").mkdir(parents=True)
+    for name in ("edited", "deleted", "kept", ".git/hooks/pre-commit"):
+        (one.workspace / name).write_text("as it was")
+    (one.workspace / ".env").write_text(secret)
+    return secret
+
+
+def test_AF9_AF10_AF12_what_skills_change_on_another_machine_is_brought_back_under_the_rules_of_a_copy(far) -> None:
+    prepare(far)
+    for place in [far.workspace, *far.workspace.rglob("*")]:
+        os.chown(place, OWNER, OWNER)
+    result = far.run(python(CHANGES))
+    assert result.exit_code == 0, result.stderr
+    assert answers(result) == [[OWNER, "as it was", False, "nameserver 127.0.0.1\n"]]
+    place = far.workspace
+    assert (place / "edited").read_text() == (place / "link").read_text() == "inside"
+    assert (place / "second-name").read_text() == "inside"
+    assert not (place / "deleted").exists()
+    assert (place / "edited").stat().st_mode & 0o7777 == 0o755
+    assert {(place / name).stat().st_uid for name in ("edited", "new", "new/deep/file", "second-name")} == {OWNER}
+    assert (place / ".git/hooks/pre-commit").read_text() == "as it was"
+    assert not [name for name in ("out", ".envrc", "sub/.vscode/tasks.json") if os.path.lexists(place / name)]
+    notices = " ".join(str(event["message"]) for event in result.of("skillNotice"))
+    for name in ("out", ".envrc", ".git/hooks/pre-commit", "sub/.vscode"):
+        assert name in notices
+    (kept,) = (far.project.state / "quarantine").iterdir()
+    assert (kept / ".envrc").read_text() == "owned", "and nothing is lost"
+    assert not list((far.project.state / "changes").iterdir())
+
+
+def test_AF10_AS6_AS7_AF11_the_engine_gets_neither_a_path_nor_a_secret_of_ours(far) -> None:
+    token, secret = f"canary-{secrets.token_hex(16)}", prepare(far)
+    far.env["TOKEN"] = token
+    far.write(far.skill(extra='requiredEnv = ["TOKEN"]'))
+    with far.running(python("import os\nresult = os.environ['TOKEN']")) as process:
+        far.container(process)
+        known = [far.engine.inspect(name) for name in far.engine.containers(process.pid)]
+        assert len(known) >= 2, "the control: a sandbox and the holder of the copy"
+        copies = [name for name, _ in volumes(far.engine.address, {RUN: ""})]
+        known += [call(far.engine.address, "GET", f"/volumes/{name}") for name in copies]
+        text = json.dumps(known)
+        assert token not in text
+        assert secret not in text
+        assert str(far.project.directory) not in text
+        for one in known:
+            assert {mount["Type"] for mount in one.get("Mounts", [])} <= {"volume", "tmpfs"}
+            assert not one.get("HostConfig", {}).get("Binds")
+        mount = {"Type": "bind", "Source": str(far.workspace), "Target": "/w"}
+        body = {"Image": "debian:bookworm-slim", "HostConfig": {"Mounts": [mount]}}
+        with pytest.raises(EngineFailure, match="does not exist"):
+            call(far.engine.address, "POST", "/containers/create", body=body)
+    assert left(far, process.pid) == []
+
+
+def test_F2_AF9_ro_brings_nothing_back_and_overlay_waits_for_the_person(far) -> None:
+    prepare(far)
+    try_to = "\ntry:\n    open('/workspace/edited', 'w')\nexcept OSError as error: result = error.strerror\n"
+    refused = far.run(python(try_to), options=("--workspace-mode", "ro"))
+    assert answers(refused) == ["Read-only file system"]
+    before = sorted(path.name for path in far.workspace.iterdir())
+    result = far.run(python(CHANGES), options=("--workspace-mode", "overlay"))
+    assert result.exit_code == 0, result.stderr
+    assert sorted(path.name for path in far.workspace.iterdir()) == before
+    assert (far.workspace / "edited").read_text() == "as it was"
+    again = python("result = open('/workspace/edited').read()\nopen('/workspace/new/deep/file', 'w').write('again')")
+    result = far.run(again, options=("--continue-job", result.job_id, "--workspace-mode", "overlay"))
+    assert answers(result) == ["inside"], "the job's copy goes on"
+    applied = far.project.perstack("changes", result.job_id, "--apply", "--json", env=far.all_env)
+    assert (far.workspace / "edited").read_text() == "inside"
+    assert (far.workspace / "new/deep/file").read_text() == "again"
+    assert not (far.workspace / "deleted").exists()
+    held = {change["path"]: change["verdict"] for change in json.loads(applied.stdout)["left"]}
+    assert {held[name] for name in (".envrc", "out", ".git/hooks/pre-commit")} == {"held"}
+
+
+def test_skills_of_a_run_work_on_one_copy_and_what_changed_here_meanwhile_is_kept(far) -> None:
+    prepare(far)
+    base = Call("writeTextFile", {"path": "by-base", "text": "text of the base skill"})
+    look = python("open('/workspace/edited', 'w').write('inside')\nresult = open('/workspace/by-base').read()")
+    turns = [Turn(calls=[base]), Turn(calls=[look]), Turn(calls=[Call("hang", {})]), Turn(text="done")]
+    with ModelServer(turns) as server:
+        process = far.project.start(*far.args(), server=server, env=far.all_env)
+        eventually(lambda: len(server.requests) >= 3, "the second step is done", seconds=120)
+        (far.workspace / "edited").write_text("on this machine meanwhile")
+        process.terminate()
+        stdout, _ = process.communicate(timeout=60)
+    assert '"text":"\\"text of the base skill\\""' in stdout or "text of the base skill" in stdout
+    assert (far.workspace / "by-base").read_text() == "text of the base skill"
+    assert (far.workspace / "edited").read_text() == "on this machine meanwhile"
+    assert left(far, process.pid) == []
+
+
+def test_AH1_AH2_a_kill_leaves_nothing_on_another_machine(far) -> None:
+    prepare(far)
+    with ModelServer([Turn(calls=[Call("hang", {})]), Turn(text="done")]) as server:
+        process = far.project.start(*far.args(), server=server, env=far.all_env)
+        eventually(lambda: len(server.requests) >= 1, "the run is on its way", seconds=120)
+        assert len(left(far, process.pid)) == 5, "the control: two sandboxes, a copy, its holder, a directory here"
+        process.send_signal(signal.SIGKILL)
+        process.communicate(timeout=30)
+    eventually(lambda: not left(far, process.pid), "nothing is left", seconds=GONE_SECONDS)
+    assert (far.workspace / "edited").read_text() == "as it was"
