@@ -55,7 +55,7 @@ def test_a_wildcard_covers_everything_below_and_not_the_apex():
         ("co.uk", "suffix"),
         ("*.com", "anyone registers"),
         ("*.co.uk", "anyone registers"),
-        ("xn--80ak6aa92e.com", "opt in"),
+        ("xn--80ak6aa92e.com", "allowPunycode"),
         ("münchen.de", "not ASCII"),
         ("a..com", "label ''"),
         ("*.", "covers every host"),

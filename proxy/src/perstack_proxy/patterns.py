@@ -117,7 +117,7 @@ def _refuse_what_is_no_name(pattern: str, text: str) -> None:
     if not text:
         raise PatternError(pattern, "is empty; leave the entry out")
     if not text.isascii():
-        raise PatternError(pattern, "is not ASCII; write its 'xn--' form and opt in to it")
+        raise PatternError(pattern, "is not ASCII; write its 'xn--' form and set allowPunycode")
     if text == "*":
         raise PatternError(pattern, "covers every host; name the hosts")
     if "://" in text:
