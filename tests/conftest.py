@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 import requirement_matrix
 from hypothesis import settings
@@ -9,6 +11,10 @@ from hypothesis import settings
 # Time limits belong to benchmarks: on a busy machine an example that takes long proves nothing.
 settings.register_profile("perstack", deadline=None)
 settings.load_profile("perstack")
+
+# What the processes of tests heed must not depend on whether somebody started the tests under nohup.
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 # Checks that plugins inherit from the kit explain their failures as tests do.
 pytest.register_assert_rewrite("perstack.testing")

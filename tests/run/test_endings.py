@@ -74,6 +74,23 @@ def test_W_55_a_signal_leaves_a_checkpoint_and_its_own_exit_code(
     assert (resumed.exit_code, resumed.answer) == (0, "back again")
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="terminals end otherwise here")
+def test_W_55_a_run_under_nohup_outlives_its_terminal(project: Project) -> None:
+    gate = Gate()
+    with ModelServer([Turn(text="went on", fault=Stall(gate=gate))]) as server:
+        before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        try:
+            process = project.start(*project.run_args("demo", "Go."), server=server)
+        finally:
+            signal.signal(signal.SIGHUP, before)
+        server.wait_requests(1)
+        process.send_signal(signal.SIGHUP)
+        gate.open()
+        stdout, stderr = process.communicate(timeout=60)
+    result = result_of(process.returncode, stdout, stderr)
+    assert (result.exit_code, result.answer) == (0, "went on")
+
+
 def test_a_generation_that_takes_too_long_is_an_error(project: Project) -> None:
     gate = Gate()
     with ModelServer([Turn(text="late", fault=Stall(gate=gate), times=None)]) as server:

@@ -31,7 +31,7 @@ async def ended_by_signals(hint: Callable[[], str]) -> AsyncIterator[None]:
     received: list[signal.Signals] = []
 
     async def watch(scope: anyio.CancelScope, *, task_status: anyio.abc.TaskStatus[None]) -> None:
-        with anyio.open_signal_receiver(*ENDING) as signals:
+        with anyio.open_signal_receiver(*_heeded()) as signals:
             task_status.started()
             async for number in signals:
                 received.append(signal.Signals(number))
@@ -44,3 +44,9 @@ async def ended_by_signals(hint: Callable[[], str]) -> AsyncIterator[None]:
         group.cancel_scope.cancel()
     if received:
         raise Interrupted(received[0], hint=hint())
+
+
+def _heeded() -> tuple[signal.Signals, ...]:
+    """The signals that end a run: not the loss of the terminal where it is ignored already, as under ``nohup``."""
+    hangup = getattr(signal, "SIGHUP", None)
+    return tuple(number for number in ENDING if number != hangup or signal.getsignal(number) != signal.SIG_IGN)
