@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import random
+import re
 import signal
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
-from engines import ROOT, box, python
+from engines import ROOT, SECONDS, box, python
 from perstack.testing.model_server import Call, ModelServer, Turn
 from perstack.testing.waiting import eventually
 from perstack_containers.http import EngineFailure
@@ -169,3 +171,20 @@ def test_AH5_files_of_a_run_are_for_nobody_else_to_list(hostile) -> None:
         (place,) = eventually(lambda: list(hostile.project.state.glob("sandboxes/*")), "the run has a place")
         assert hostile.project.state.stat().st_mode & 0o077 == 0
         assert place.stat().st_mode & 0o066 == 0
+
+
+def test_AH3_doctor_tells_what_the_engine_is_and_what_a_sandbox_of_it_holds(hostile) -> None:
+    done = hostile.project.perstack("doctor", hostile.engine.name, "--json", env=hostile.all_env, timeout=SECONDS)
+    assert done.exit_code == 0, done.stdout
+    engine, sandbox = (row["detail"] for row in json.loads(done.stdout))
+    facts = (
+        r"version \d+\.\d+",
+        "with root",
+        "control groups of version [12]",
+        "calls are filtered",
+        "image .*: there",
+    )
+    for fact in facts:
+        assert re.search(fact, engine), fact
+    for fact in ("limits.memory", "workspace: writable", "reached nothing"):
+        assert fact in sandbox

@@ -71,7 +71,7 @@ class ApiEngine:
             raise
         labels = object_of(object_of(found.get("Config")).get("Labels"))
         return Image(
-            id=str(found["Id"]),
+            id=_id(found),
             digests=tuple(map(str, _items(found.get("RepoDigests")))),
             labels={name: str(value) for name, value in labels.items()},
         )
@@ -79,7 +79,7 @@ class ApiEngine:
     def create(self, body: JsonObject) -> str:
         """The id of a new container, not started."""
         with self._making:
-            return str(object_of(call(self.address, "POST", "/containers/create", body=body))["Id"])
+            return _id(object_of(call(self.address, "POST", "/containers/create", body=body)))
 
     def attach(self, container: str) -> socket:
         """Its three standard streams, before it is started."""
@@ -131,3 +131,10 @@ class ApiEngine:
 
 def _items(value: object) -> list[object]:
     return value if isinstance(value, list) else []
+
+
+def _id(answer: JsonObject) -> str:
+    found = answer.get("Id")
+    if not isinstance(found, str) or not found:
+        raise EngineFailure("the engine gave no id")
+    return found

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from perstack.errors import ExitCode, UsageError
+from perstack.errors import ExitCode, SandboxUnavailable, UsageError
 from perstack.ids import new_id
 from perstack.paths import cache_dir
 from perstack.specs import RuntimeContext
@@ -20,6 +20,7 @@ from perstack_proxy.limits import MIB
 from perstack_proxy.sanitise import sanitise_line
 
 from perstack_containers.host import Host, running_service
+from perstack_containers.http import EngineFailure
 from perstack_containers.image import BASE_VARIABLE, Kind, Recipe, base_image, build, ready
 from perstack_containers.labels import BASE, IMAGE
 from perstack_containers.runtime import ContainerRuntime
@@ -56,11 +57,16 @@ def run(args: argparse.Namespace) -> int:
             raise UsageError("No container runtime works here.", hint="See: perstack doctor")
         for name, host in hosts.items():
             stack.enter_context(running_service(host))
-            if args.action == "build":
-                for recipe in recipes:
-                    _build(name, host, recipe)
-            else:
-                _list(name, host, recipes, prune=args.action == "prune")
+            try:
+                if args.action == "build":
+                    for recipe in recipes:
+                        _build(name, host, recipe)
+                else:
+                    _list(name, host, recipes, prune=args.action == "prune")
+            except EngineFailure as error:
+                raise SandboxUnavailable(
+                    f"{host.engine.name} failed: {sanitise_line(str(error))}", hint="See: perstack doctor"
+                ) from error
     return ExitCode.COMPLETED
 
 
@@ -96,7 +102,12 @@ def _list(name: str, host: Host, recipes: Sequence[Recipe], *, prune: bool) -> N
         if BASE in found.labels:
             line += f"  from {sanitise_line(found.labels[BASE])}"
         if prune and not current:
-            images.remove(found.id)
-            print(f"{line}  removed")
+            try:
+                images.remove(found.id)
+            except EngineFailure as error:  # a container uses it
+                line += f"  kept: {sanitise_line(str(error))}"
+            else:
+                line += "  removed"
+            print(line)
         elif not prune:
             print(f"{line}{'  in use for you' if current else ''}")

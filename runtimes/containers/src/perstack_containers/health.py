@@ -6,12 +6,19 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from perstack.errors import PerstackError
+from anyio import to_thread
+from perstack.errors import PerstackError, SandboxUnavailable
 from perstack.ids import new_id
 from perstack.policy.limits import OPTIONAL
 from perstack.protocols import SandboxRequest
 from perstack.skill_policy import BUILT_IN, SkillPolicy
 from perstack.specs import HealthReport, RuntimeContext
+from perstack.staging.copies import sandbox_owner
+
+from perstack_containers.host import running_service
+from perstack_containers.http import EngineFailure
+from perstack_containers.image import Recipe, ready
+from perstack_containers.runtime import ContainerRuntime
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,16 +42,37 @@ print(os.getuid(), ",".join(reached) or "nothing")
 
 
 async def engine(spec: RuntimeSpec) -> HealthReport:
-    """Whether the engine answers and is fit."""
+    """Whether the engine answers and is fit, what it says of itself, and whether the image of sandboxes is there."""
     with tempfile.TemporaryDirectory() as place:
-        preflight = await _runtime(spec, Path(place)).preflight()
-    if preflight.ok:
-        return HealthReport(ok=True, detail="it answers, is new enough and filters system calls")
+        runtime = _runtime(spec, Path(place))
+        preflight = await runtime.preflight()
+        if preflight.ok:
+            return HealthReport(ok=True, detail=await to_thread.run_sync(_facts, runtime))
     problems = preflight.problems
     return HealthReport(
         ok=False,
         detail="\n".join(problem.message for problem in problems),
         fix=" ".join(problem.hint for problem in problems),
+    )
+
+
+def _facts(runtime: Runtime) -> str:
+    if not isinstance(runtime, ContainerRuntime):
+        return "it answers"
+    engine = runtime.host.engine
+    uid, gid = sandbox_owner(Path.cwd())
+    try:
+        with running_service(runtime.host):
+            facts, image = engine.facts(), ready(engine, recipe := Recipe(uid=uid, gid=gid))
+    except EngineFailure as error:
+        raise SandboxUnavailable(f"{engine.name} does not tell of itself: {error}") from error
+    place = "there" if image is not None else "built with the first run, or now with: perstack image build"
+    return "\n".join(
+        (
+            f"version {facts.version} on {facts.architecture}, {'without root' if facts.rootless else 'with root'}",
+            f"control groups of version {facts.cgroups}; system calls are {'' if facts.seccomp else 'not '}filtered",
+            f"image {recipe.tag}: {place}",
+        )
     )
 
 

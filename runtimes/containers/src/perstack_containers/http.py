@@ -23,6 +23,8 @@ ENDING_SECONDS = 3.0
 """For a container that ends in the very moment in which it is removed: Podman then fails, and can be asked again."""
 RETRY_SECONDS = 0.05
 MAX_HEADER_BYTES = 65536
+ANSWER_BYTES = 64 * 1024 * 1024
+"""Of one answer. A list of ten thousand containers has a quarter of it."""
 
 
 class EngineFailure(Exception):
@@ -63,7 +65,10 @@ def call(
     response, data = _answer(address, method, url, body, seconds)
     if response.status >= 400:
         raise EngineFailure(_words(data) or response.reason, status=response.status)
-    return json.loads(data) if data.strip() else None
+    try:
+        return json.loads(data) if data.strip() else None
+    except ValueError:
+        raise EngineFailure(f"what answers at {address} is no container engine") from None
 
 
 def server(address: str) -> str:
@@ -85,7 +90,10 @@ def _answer(
     try:
         connection.request(method, url, json.dumps(body) if body is not None else None, headers)
         response = connection.getresponse()
-        return response, response.read()
+        data = response.read(ANSWER_BYTES + 1)
+        if len(data) > ANSWER_BYTES:
+            raise EngineFailure(f"the engine at {address} does not end its answer")
+        return response, data
     except (OSError, http.client.HTTPException) as error:
         if again and body is None and isinstance(error, http.client.RemoteDisconnected):
             return _answer(address, method, url, body, seconds, again=False)

@@ -91,7 +91,7 @@ def ready(engine: ContainerEngine, recipe: Recipe) -> Image | None:
     if found is not None and found.labels.get(IMAGE) != recipe.digest:
         raise PolicyError(
             f"The image {recipe.tag!r} was not built by perstack from what its name says.",
-            hint="Remove it, or build it again with: perstack image build --force",
+            hint="Remove it from the engine; the next run builds it.",
         )
     return found
 

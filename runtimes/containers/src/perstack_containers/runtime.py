@@ -159,7 +159,10 @@ class ContainerRuntime:
 
     async def reap(self) -> tuple[str, ...]:
         """What killed runs left is gone: containers and volumes, found by our labels and their supervisor's name."""
-        return await self._run(self._reap)
+        try:
+            return await self._run(self._reap)
+        except EngineFailure as error:
+            raise self._failed("remove what was left behind", error) from error
 
     def _reap(self) -> tuple[str, ...]:
         ended = []
@@ -196,7 +199,10 @@ class ContainerRuntime:
     async def _image(self, recipe: Recipe) -> Image:
         async with self._building:
             if recipe not in self._images:
-                self._images[recipe] = await self._run(self._made, recipe)
+                try:
+                    self._images[recipe] = await self._run(self._made, recipe)
+                except EngineFailure as error:
+                    raise self._failed("tell of its images", error) from error
             return self._images[recipe]
 
     def _made(self, recipe: Recipe) -> Image:
@@ -248,10 +254,13 @@ class ContainerRuntime:
         try:
             return await self._run(function, *args)
         except EngineFailure as error:
-            raise SandboxUnavailable(
-                f"{self._engine.name} could not start skill {policy.skill!r}: {sanitise_line(str(error))}",
-                hint="Ask this machine what is wrong with: perstack doctor",
-            ) from error
+            raise self._failed(f"start skill {policy.skill!r}", error) from error
+
+    def _failed(self, what: str, error: EngineFailure) -> SandboxUnavailable:
+        return SandboxUnavailable(
+            f"{self._engine.name} could not {what}: {sanitise_line(str(error))}",
+            hint="Ask this machine what is wrong with: perstack doctor",
+        )
 
     async def _run(self, function: Callable[..., T], *args: object) -> T:
         """A blocking call in a worker thread."""
