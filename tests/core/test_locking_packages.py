@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from package_registry import npm_archive, wheel
 from perstack.errors import PolicyError, SkillError
 from perstack.locking import npm, pypi
+from perstack.locking.commands import with_packages
 from perstack.locking.filling import wheel_for
-from perstack.locking.holding import with_packages
 from perstack.locking.lockfile import NpmPackage, PackageSet, PypiPackage
 from perstack.locking.store import Store, set_key
 from perstack.locking.unpacking import unpack_npm, unpack_wheel

@@ -297,7 +297,7 @@ class SkillStarting(Event, frozen=True, kw_only=True, tag="skillStarting"):
 
 
 class SkillConnected(Event, frozen=True, kw_only=True, tag="skillConnected"):
-    """A skill answered the handshake and listed its tools. Durations are milliseconds."""
+    """A skill answered the handshake and listed its tools, which the handshake's duration covers. In milliseconds."""
 
     expert_key: str
     skill_name: str
@@ -307,7 +307,6 @@ class SkillConnected(Event, frozen=True, kw_only=True, tag="skillConnected"):
     enforced: tuple[str, ...] = ()
     spawn_duration_ms: int = 0
     handshake_duration_ms: int = 0
-    tool_discovery_duration_ms: int = 0
     total_duration_ms: int = 0
 
 

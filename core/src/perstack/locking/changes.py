@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from perstack_proxy.sanitise import encodable, sanitise_line
 
 from perstack.locking.lockfile import LockedTool
+from perstack.protocols import SkillTool
 
 if TYPE_CHECKING:
-    from perstack.locking.lockfile import PackageSet
+    from perstack.locking.lockfile import LockedSkill, PackageSet
     from perstack.messages import JsonObject
-    from perstack.protocols import SkillTool
+    from perstack.skill_policy import SkillPolicy
 
 LINE_CHARACTERS = 300
 LINES = 80
@@ -36,6 +39,19 @@ def locked_tools(tools: Iterable[SkillTool]) -> tuple[LockedTool, ...]:
 
 def _schema(schema: JsonObject) -> str:
     return encodable(json.dumps(schema, sort_keys=True, ensure_ascii=False, separators=(",", ":")))
+
+
+def unlocked_tools(locked: LockedSkill) -> tuple[SkillTool, ...]:
+    """The locked tools as a model is told of them."""
+    return tuple(
+        SkillTool(
+            name=tool.name,
+            description=tool.description,
+            input_schema=json.loads(tool.input_schema),
+            output_schema=json.loads(tool.output_schema) if tool.output_schema else None,
+        )
+        for tool in locked.tools
+    )
 
 
 def tool_changes(before: Sequence[LockedTool], now: Sequence[LockedTool]) -> tuple[str, ...]:
@@ -76,43 +92,62 @@ def _pretty(schema: str) -> list[str]:
         return schema.splitlines()
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Package:
+    """A locked package: its version, and its files with their hashes."""
+
+    version: str
+    hashes: tuple[tuple[str, str], ...]
+
+
 def package_changes(before: PackageSet, now: PackageSet) -> tuple[str, ...]:
     """Which packages came, went, or have another version or another hash."""
     return safe_lines(_package_lines(_packages(before), _packages(now)))
 
 
-def _packages(packages: PackageSet) -> dict[str, tuple[str, tuple[tuple[str, str], ...]]]:
-    """Version and hashes by what a person calls the package."""
-    found = {one.path.removeprefix("node_modules/"): (one.version, (("", one.integrity),)) for one in packages.npm}
-    return found | {one.name: (one.version, tuple(sorted(one.wheels.items()))) for one in packages.pypi}
+def _packages(packages: PackageSet) -> dict[str, _Package]:
+    """By what a person calls the package."""
+    found = {
+        one.path.removeprefix("node_modules/"): _Package(version=one.version, hashes=(("", one.integrity),))
+        for one in packages.npm
+    }
+    return found | {
+        one.name: _Package(version=one.version, hashes=tuple(sorted(one.wheels.items()))) for one in packages.pypi
+    }
 
 
-def _package_lines(
-    old: Mapping[str, tuple[str, tuple[tuple[str, str], ...]]],
-    new: Mapping[str, tuple[str, tuple[tuple[str, str], ...]]],
-) -> Iterator[str]:
+def _package_lines(old: Mapping[str, _Package], new: Mapping[str, _Package]) -> Iterator[str]:
     for name in sorted(old.keys() | new.keys()):
         was, is_now = old.get(name), new.get(name)
         if was is None and is_now is not None:
-            yield f"package {name} {is_now[0]} is new"
+            yield f"package {name} {is_now.version} is new"
         elif is_now is None and was is not None:
-            yield f"package {name} {was[0]} is gone"
+            yield f"package {name} {was.version} is gone"
         elif was is not None and is_now is not None and was != is_now:
             yield from _version_lines(name, was, is_now)
 
 
-def _version_lines(
-    name: str, was: tuple[str, tuple[tuple[str, str], ...]], now: tuple[str, tuple[tuple[str, str], ...]]
-) -> Iterator[str]:
-    if was[0] != now[0]:
-        yield f"package {name}: {was[0]} became {now[0]}"
+def _version_lines(name: str, was: _Package, now: _Package) -> Iterator[str]:
+    if was.version != now.version:
+        yield f"package {name}: {was.version} became {now.version}"
         return
-    yield f"package {name} {was[0]} was published again with other content:"
-    yield from (f"  - {file} {digest}".replace("  ", " ") for file, digest in was[1] if (file, digest) not in now[1])
-    yield from (f"  + {file} {digest}".replace("  ", " ") for file, digest in now[1] if (file, digest) not in was[1])
+    yield f"package {name} {was.version} was published again with other content:"
+    yield from (f"  - {' '.join(filter(None, each))}" for each in was.hashes if each not in now.hashes)
+    yield from (f"  + {' '.join(filter(None, each))}" for each in now.hashes if each not in was.hashes)
 
 
 def safe_lines(lines: Iterable[str]) -> tuple[str, ...]:
     """The lines, each of them one safe line, and not too many."""
     safe = [sanitise_line(line, limit=LINE_CHARACTERS) for line in lines]
     return (*safe[:LINES], f"… and {len(safe) - LINES} more lines") if len(safe) > LINES else tuple(safe)
+
+
+def accept_hint(policy: SkillPolicy) -> str:
+    """The command that accepts what is different."""
+    words = shlex.join([policy.expert, "--update", policy.skill])
+    return f"If you want this, accept it with: perstack install {words}"
+
+
+def named(policy: SkillPolicy) -> str:
+    """A skill as sentences name it."""
+    return f"Skill {policy.skill!r} of {policy.expert!r}"

@@ -15,17 +15,9 @@ import msgspec
 
 from perstack.errors import LockMismatch, SkillError
 from perstack.ids import new_id
-from perstack.locking.changes import locked_tools, package_changes, tool_changes
-from perstack.locking.holding import (
-    Held,
-    accept_hint,
-    command_changes,
-    command_of,
-    fetches,
-    is_lockable,
-    other_packages,
-    with_packages,
-)
+from perstack.locking.changes import accept_hint, locked_tools, named, package_changes, tool_changes
+from perstack.locking.commands import command_changes, command_of, fetches, other_packages, with_packages
+from perstack.locking.holding import Held, is_lockable
 from perstack.locking.lockfile import Lock, LockedExpert, LockedSkill
 from perstack.locking.sourcing import set_name
 from perstack.locking.store import set_key
@@ -110,7 +102,7 @@ class Installer:
                 said += package_changes(sets[name], found) if name in sets else ()
                 sets[name] = found
             if lines := other_packages(policy, sets[name], file):
-                raise LockMismatch(f"Skill {policy.skill!r} of {policy.expert!r}", lines, hint=accept_hint(policy))
+                raise LockMismatch(named(policy), lines, hint=accept_hint(policy))
             key = set_key(sets[name], sources.machine)
             directory = sources.store.find(key)
             if directory is None or sources.store.changes(key):
@@ -140,7 +132,7 @@ class Installer:
             return (f"{name}:", *(f"  {line}" for line in changed))
         lines = tool_changes(was.tools, now.tools)
         if lines and not self._may_change(policy):
-            raise LockMismatch(name.capitalize(), lines, hint=accept_hint(policy))
+            raise LockMismatch(named(policy), lines, hint=accept_hint(policy))
         return (f"{name}:", *(f"  {line}" for line in lines)) if lines else ()
 
     async def _tools(self, policies: list[SkillPolicy]) -> dict[str, tuple[LockedTool, ...]]:

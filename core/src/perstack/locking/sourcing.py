@@ -16,9 +16,9 @@ from perstack_proxy.sanitise import sanitise_line
 
 from perstack.errors import SkillError
 from perstack.locking import npm, pypi
+from perstack.locking.commands import ORIGIN
 from perstack.locking.fetching import Answer, Fetcher
 from perstack.locking.filling import compiled_into, fill_npm, fill_pypi
-from perstack.locking.holding import ORIGIN
 from perstack.locking.lockfile import PackageSet, PypiPackage
 from perstack.locking.registries import Ecosystem, Registries, Registry, registries
 from perstack.locking.resolving import NpmAnswers, PythonAnswers, consult, resolver_argv

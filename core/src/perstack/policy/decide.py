@@ -7,7 +7,7 @@ their values, but for whether there is one.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -321,13 +321,4 @@ def _seconds(skill: McpSkill) -> float | None:
 
 
 def _located(expert: ExpertConfig, name: str, problems: Sequence[Problem]) -> tuple[Problem, ...]:
-    return tuple(
-        Problem(
-            message=problem.message,
-            where=problem.where,
-            line=problem.line,
-            key=f"skill {name!r} of {expert.key!r}",
-            hint=problem.hint,
-        )
-        for problem in problems
-    )
+    return tuple(replace(problem, key=f"skill {name!r} of {expert.key!r}") for problem in problems)

@@ -10,7 +10,7 @@ import hashlib
 import shlex
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from perstack_proxy import patterns
@@ -18,7 +18,7 @@ from perstack_proxy import patterns
 from perstack.config import headers
 from perstack.config.loading import Loaded
 from perstack.config.models import ExpertConfig
-from perstack.config.skills import BASE_SKILL, McpSkill, RemoteSkill, RequiredEnv, SkillConfig, StdioSkill
+from perstack.config.skills import BASE_SKILL, McpSkill, RemoteSkill, RequiredEnv, StdioSkill
 from perstack.policy import base_skill, commands, env
 from perstack.policy.limits import LOCAL_RUNTIME
 from perstack.policy.packages import packages, program
@@ -134,13 +134,7 @@ def review(
     )
     findings = [*case.project(), *(finding for expert in experts for finding in case.expert(expert))]
     return tuple(
-        Finding(
-            code=found.code,
-            message=found.message,
-            where=found.where,
-            origin=found.origin,
-            accepted=not found.code.accept or found.id in known,
-        )
+        replace(found, accepted=not found.code.accept or found.id in known)
         for found in {found.id: found for found in findings}.values()
     )
 
@@ -204,11 +198,8 @@ class _Case:
                     yield from self._variable(place, entry, position)
             if isinstance(skill, RemoteSkill):
                 yield from _remote(place, skill)
-            if isinstance(skill, McpSkill) and skill.allow_sampling:
-                yield place.finding("MCP001", "its server may ask the run's model, at your cost", "allowSampling")
-            if isinstance(skill, McpSkill) and skill.allow_elicitation:
-                yield place.finding("MCP002", "its server may ask the person at the terminal", "allowElicitation")
             if isinstance(skill, McpSkill):
+                yield from _questions(place, skill)
                 yield from _domains(place, skill)
             if place.where in self.tools:
                 yield from _words(place, self.tools[place.where])
@@ -314,8 +305,15 @@ def _words(place: _Place, tools: Sequence[SkillTool] | None) -> Iterator[Finding
             yield place.finding("MCP003", f"the tool {tool.name!r} {suspicion}")
 
 
-def _domains(place: _Place, skill: SkillConfig) -> Iterator[Finding]:
-    for position, domain in enumerate(skill.allowed_domains if isinstance(skill, McpSkill) else ()):
+def _questions(place: _Place, skill: McpSkill) -> Iterator[Finding]:
+    if skill.allow_sampling:
+        yield place.finding("MCP001", "its server may ask the run's model, at your cost", "allowSampling")
+    if skill.allow_elicitation:
+        yield place.finding("MCP002", "its server may ask the person at the terminal", "allowElicitation")
+
+
+def _domains(place: _Place, skill: McpSkill) -> Iterator[Finding]:
+    for position, domain in enumerate(skill.allowed_domains):
         markers = patterns.parse(domain, punycode=True).markers
         for code in [_MARKERS[marker] for marker in markers] or ["NET001"]:
             yield place.finding(code, f"may reach {domain}", "allowedDomains", position)

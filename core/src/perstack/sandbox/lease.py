@@ -140,8 +140,9 @@ def _known_tools(policy: SkillPolicy, context: LeaseContext) -> Sequence[SkillTo
     """The tools of a lazy skill that is locked or ran before; None for a skill that has to be started to tell them."""
     if not policy.lazy:
         return None
-    locked = context.held.tools(policy) if context.held is not None else None
-    return locked if locked is not None else context.known.of(policy) if context.known is not None else None
+    if context.held is not None and (locked := context.held.tools(policy)) is not None:
+        return locked
+    return context.known.of(policy) if context.known is not None else None
 
 
 def _not_started(

@@ -61,6 +61,8 @@ from perstack.terminal.output import Tone
 
 BRIEF = 120
 """Characters of an untrusted text in a brief line: with a name and a time it fits two lines of a terminal."""
+NAME = 80
+"""Characters of a name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,8 @@ def duration(milliseconds: int) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Words:
+    """How untrusted texts are shown: in brief, or whole."""
+
     verbose: bool
 
     def text(self, text: str) -> str:
@@ -108,7 +112,7 @@ class _Words:
     def call(self, call: ToolCall) -> str:
         """A call as one would write it."""
         args = ", ".join(f"{sanitise_line(key, limit=40)}={self._value(value)}" for key, value in call.args.items())
-        return f"{name(call)}({args})"
+        return f"{_name(call.tool_name)}({args})"
 
     def _value(self, value: object) -> str:
         written = msgspec.json.encode(value).decode("utf-8", "replace")
@@ -119,9 +123,9 @@ class _Words:
         return self.text("\n".join(_part(part) for part in result.result)) or "(nothing)"
 
 
-def name(call: ToolCall | ToolResult) -> str:
-    """A tool's name, safe."""
-    return sanitise_line(call.tool_name, limit=80)
+def _name(text: str) -> str:
+    """A name that somebody else chose."""
+    return sanitise_line(text, limit=NAME)
 
 
 def _part(part: object) -> str:
@@ -145,12 +149,12 @@ def _lines(event: Event, words: _Words) -> Iterator[Line]:
         case CallTools() | FinishToolExecution() | ReviewToolCall() | CallDelegate() | CallInteractiveTool():
             yield from _calls(event, words)
         case SampleModel():
-            yield Line(f"{sanitise_line(event.skill_name, limit=80)}: its server asked the model", "dim")
+            yield Line(f"{_name(event.skill_name)}: its server asked the model", "dim")
         case CompactConversation():
             yield Line(f"{counted(event.dropped, 'older message')} gave way to a summary", "dim")
             yield Line(words.text(text_of(event.summary.contents)), "dim")
         case ResumeToolCalls():
-            yield Line("pending: " + ", ".join(name(call) for call in event.pending_tool_calls))
+            yield Line("pending: " + ", ".join(_name(call.tool_name) for call in event.pending_tool_calls))
         case (
             SkillStarting() | SkillConnected() | SkillStderr() | SkillNotice() | SkillViolation() | SkillDisconnected()
         ):
@@ -160,9 +164,9 @@ def _lines(event: Event, words: _Words) -> Iterator[Line]:
         case ProxyAccess():
             yield _network(event, words)
         case DockerBuildProgress():
-            yield Line(f"{sanitise_line(event.service, limit=80)} {event.stage}: {words.text(event.message)}", "dim")
+            yield Line(f"{_name(event.service)} {event.stage}: {words.text(event.message)}", "dim")
         case DockerContainerStatus():
-            yield Line(f"{sanitise_line(event.service, limit=80)} {event.status} {words.text(event.message)}", "dim")
+            yield Line(f"{_name(event.service)} {event.status} {words.text(event.message)}", "dim")
         case PluginEvent():
             data = msgspec.json.encode(event.data).decode("utf-8", "replace")
             yield Line(f"{sanitise_line(f'{event.plugin} {event.name}', limit=160)} {words.text(data)}")
@@ -174,17 +178,17 @@ def _course(
     match event:
         case StartRun():
             caller = event.initial_checkpoint.delegated_by
-            by = f", called by {sanitise_line(caller.expert.key, limit=80)}" if caller else ""
+            by = f", called by {_name(caller.expert.key)}" if caller else ""
             on = ", going on" if event.continues else ""
             said = words.text(_said(event.input_messages))
-            yield Line(f"{sanitise_line(event.expert_key, limit=80)}{by}{on}{': ' if said else ''}{said}", "strong")
+            yield Line(f"{_name(event.expert_key)}{by}{on}{': ' if said else ''}{said}", "strong")
         case StartGeneration():
             yield Line(f"asking the model, {counted(event.message_count, 'message')}", "dim")
         case Retry():
             yield Line(f"attempt {event.attempt} failed, again in {duration(event.delay_ms)}", "bad")
             yield Line(words.text(event.reason), "bad")
         case ChangeModel():
-            models = (sanitise_line(name, limit=80) for name in (event.previous_model, event.model))
+            models = map(_name, (event.previous_model, event.model))
             yield Line("model {} keeps failing, going on with {}".format(*models), "bad")
             yield Line(words.text(event.reason), "bad")
         case ContinueToNextStep(step=step, checkpoint=checkpoint):
@@ -202,10 +206,10 @@ def _end(event: EndOfRun, words: _Words) -> Iterator[Line]:
             yield Line(words.text(event.text))
         case StopRunByError():
             status = f" (status {event.error.status_code})" if event.error.status_code is not None else ""
-            yield Line(f"failed: {sanitise_line(event.error.name, limit=80)}{status}", "bad")
+            yield Line(f"failed: {_name(event.error.name)}{status}", "bad")
             yield Line(words.text(event.error.message), "bad")
         case StopRunByBudget():
-            yield Line(f"stopped: used up its {sanitise_line(event.budget, limit=80)}, {spent}", "bad")
+            yield Line(f"stopped: used up its {_name(event.budget)}, {spent}", "bad")
         case StopRunByExceededMaxSteps():
             yield Line(f"stopped: used up its steps, {spent}", "bad")
         case StopRunByCancellation():
@@ -231,7 +235,7 @@ def _calls(
         case FinishToolExecution(tool_result=result):
             outcome = "failed" if result.is_error else "ok"
             yield Line(
-                f"{name(result)} {outcome}, {duration(event.duration_ms)}: {words.result(result)}",
+                f"{_name(result.tool_name)} {outcome}, {duration(event.duration_ms)}: {words.result(result)}",
                 "bad" if result.is_error else "good",
             )
         case ReviewToolCall():
@@ -242,13 +246,15 @@ def _calls(
             yield Line(f"{verdict}{': ' if reason else ''}{reason}", "good" if allowed else "bad")
         case CallDelegate():
             for call in event.tool_calls:
-                yield Line(f"delegates to {name(call)}: {words.text(str(call.args.get('query', '')))}", "strong")
+                yield Line(
+                    f"delegates to {_name(call.tool_name)}: {words.text(str(call.args.get('query', '')))}", "strong"
+                )
         case CallInteractiveTool(tool_call=call):
             yield Line(f"asks you: {words.call(call)}", "strong")
 
 
 def _network(event: ProxyAccess, words: _Words) -> Line:
-    of = f"{sanitise_line(event.skill_name, limit=80)}: " if event.skill_name else ""
+    of = f"{_name(event.skill_name)}: " if event.skill_name else ""
     place = f"{sanitise_line(event.domain, limit=255)}:{event.port}"
     if event.action == "closed":
         amounts = f"{event.bytes_up} bytes out, {event.bytes_down} in"
@@ -261,7 +267,7 @@ def _skill(
     event: SkillStarting | SkillConnected | SkillStderr | SkillNotice | SkillViolation | SkillDisconnected,
     words: _Words,
 ) -> Iterator[Line]:
-    skill = sanitise_line(event.skill_name, limit=80)
+    skill = _name(event.skill_name)
     match event:
         case SkillStarting():
             yield Line(f"{skill} starting: {words.text(' '.join((event.command, *event.args)))}", "dim")
@@ -297,7 +303,7 @@ def _start(event: InitializeRuntime | ProveBoundary, words: _Words) -> Iterator[
 
 
 def _proof(event: ProveBoundary, words: _Words) -> Iterator[Line]:
-    runtime, took = sanitise_line(event.runtime, limit=80), duration(event.duration_ms)
+    runtime, took = _name(event.runtime), duration(event.duration_ms)
     tried = f"tried {counted(len(event.verdicts), 'skill')} on {runtime}, {took}"
     if event.ok:
         proved = sum(list(verdicts.values()).count("proved") for verdicts in event.verdicts.values())

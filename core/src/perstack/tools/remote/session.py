@@ -152,14 +152,17 @@ class RemoteSession:
 
     async def _linked(self) -> _Link:
         """A connection. Servers of both protocols ask back in the older one only, so it comes first where they may."""
-        if not self._answers.offered:
-            return await self._tasks.start(self._hold, "auto")  # type: ignore[no-any-return]
-        try:
-            return await self._tasks.start(self._hold, "legacy")  # type: ignore[no-any-return]
-        except Exception as error:
-            if not isinstance(_first(error), MCPError):
-                raise
-            return await self._tasks.start(self._hold, "auto")  # type: ignore[no-any-return]
+        if self._answers.offered:
+            try:
+                return await self._linked_by("legacy")
+            except Exception as error:
+                if not isinstance(_first(error), MCPError):
+                    raise
+        return await self._linked_by("auto")
+
+    async def _linked_by(self, mode: str) -> _Link:
+        link: _Link = await self._tasks.start(self._hold, mode)
+        return link
 
     async def _hold(self, mode: str, *, task_status: TaskStatus[_Link]) -> None:
         """One connection, until it is lost. Until it stands, errors go to whoever wants it; later, to its calls."""
