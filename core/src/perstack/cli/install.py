@@ -18,7 +18,10 @@ from perstack.errors import ExitCode, PerstackError, UsageError
 if TYPE_CHECKING:
     from perstack.config.loading import Loaded
     from perstack.events import Event
+    from perstack.locking.holding import Held
+    from perstack.locking.sourcing import Sources
     from perstack.plugins.registry import Registry
+    from perstack.specs import RuntimeSpec
 
 SUMMARY = "Fetch and lock what skills run, in perstack.lock"
 
@@ -112,17 +115,11 @@ def install(
     """
     import anyio
 
-    from perstack.ids import new_id
-    from perstack.journal.files import default_state_dir
-    from perstack.launch.plan import proxy_of_environment
     from perstack.locking.holding import project_lock
     from perstack.locking.installing import Installer
     from perstack.locking.lockfile import Lock, write_lock
-    from perstack.locking.sourcing import Sources
     from perstack.policy.decide import decide
     from perstack.policy.validate import chosen_runtime
-    from perstack.sandbox.lease import check_works
-    from perstack.specs import RuntimeContext
 
     spec = registry.runtime(chosen_runtime(loaded, registry).name)
     before = project_lock(loaded, os.environ)
@@ -133,27 +130,8 @@ def install(
         raise UsageError(f"There is no skill {unknown[0]!r} here.", hint=f"There are: {', '.join(sorted(known))}.")
 
     async def installed() -> tuple[Lock, tuple[str, ...]]:
-        context = RuntimeContext(
-            run_id=new_id(),
-            job_id="install",
-            state_dir=default_state_dir(os.environ),
-            notify=_show_building,
-        )
-        runtime = spec.factory(context)
-        await check_works(spec.name, runtime)
-        sources = Sources(
-            runtime=runtime,
-            spec=spec,
-            store=held.store,
-            machine=held.machine,
-            host_env=loaded.host_env,
-            environ=os.environ,
-            home=Path.home(),
-            proxy=proxy_of_environment(os.environ),
-            say=_say,
-        )
         installer = Installer(
-            sources=sources,
+            sources=await _sources(loaded, spec, held),
             plugins=registry,
             held=held,
             workspace=workspace,
@@ -169,6 +147,37 @@ def install(
     if lock != before.lock:
         write_lock(_lock_path(loaded), lock)
     return lines
+
+
+async def _sources(loaded: Loaded, spec: RuntimeSpec, held: Held) -> Sources:
+    """Where packages come from and go to, with a runtime that works here.
+
+    Raises:
+        SandboxUnavailable: It does not.
+    """
+    from perstack.ids import new_id
+    from perstack.journal.files import default_state_dir
+    from perstack.launch.plan import proxy_of_environment
+    from perstack.locking.sourcing import Sources
+    from perstack.sandbox.lease import check_works
+    from perstack.specs import RuntimeContext
+
+    context = RuntimeContext(
+        run_id=new_id(), job_id="install", state_dir=default_state_dir(os.environ), notify=_show_building
+    )
+    runtime = spec.factory(context)
+    await check_works(spec.name, runtime)
+    return Sources(
+        runtime=runtime,
+        spec=spec,
+        store=held.store,
+        machine=held.machine,
+        host_env=loaded.host_env,
+        environ=os.environ,
+        home=Path.home(),
+        proxy=proxy_of_environment(os.environ),
+        say=_say,
+    )
 
 
 def is_wanted(missing: PerstackError) -> bool:

@@ -18,6 +18,9 @@ from perstack.skill_policy import CONTROLS, MOUNT_MODES
 if TYPE_CHECKING:
     from perstack.config.loading import Loaded
     from perstack.messages import JsonValue
+    from perstack.plugins.registry import Registry
+    from perstack.proving.findings import SkillProof
+    from perstack.specs import RuntimeSpec
 
 EPILOG = """\
 exit codes:
@@ -54,48 +57,12 @@ def run(args: argparse.Namespace) -> int:
     policy = {key: value for key, value in policy.items() if value is not None}
     loaded, registry = open_with(args, {"policy": policy} if policy else {})
 
-    from perstack.cli.failures import warn
     from perstack.config.models import RUNTIME
-    from perstack.journal.files import default_state_dir
-    from perstack.launch.proof import prove_project
-    from perstack.launch.request import check_place
-    from perstack.launch.signals import ended_by_signals
-    from perstack.locking.holding import project_lock
-    from perstack.paths import named_directory
-    from perstack.policy.decide import decide
-    from perstack.proving.findings import SkillProof
-    from perstack.proving.prove import PROOF_SECONDS
     from perstack.proving.report import as_json, as_junit, as_text
 
     runtime = registry.runtime(loaded.project.runtime or RUNTIME)
-    workspace = named_directory(args.workspace)
-    state_dir = Path(args.state_dir) if args.state_dir else default_state_dir(os.environ)
-    check_place(workspace, state_dir)
-    held = project_lock(loaded, os.environ)
-    decisions = [
-        held.decision(
-            decide(loaded, expert, registry=registry, runtime_spec=runtime, workspace=workspace, extra_env=args.env),
-            runtime,
-        )
-        for expert in _experts(loaded, args.expert)
-    ]
-
-    async def main() -> tuple[SkillProof, ...]:
-        async with ended_by_signals(lambda: "Nothing of the proof is left."):
-            return await prove_project(
-                decisions,
-                loaded=loaded,
-                registry=registry,
-                runtime_spec=runtime,
-                workspace=workspace,
-                state_dir=state_dir,
-                seconds=PROOF_SECONDS if args.max_duration is None else args.max_duration / 1000,
-                progress=lambda text: warn([f"trying {text}"]),
-            )
-        raise AssertionError("the block above returns or raises")
-
     started = time.monotonic()
-    proofs = anyio.run(main)
+    proofs = anyio.run(_proofs, args, loaded, registry, runtime)
     if args.json:
         print(json.dumps(as_json(proofs, runtime=runtime.name, seconds=time.monotonic() - started), indent=2))
     else:
@@ -107,6 +74,45 @@ def run(args: argparse.Namespace) -> int:
     if args.junit:
         _write(Path(args.junit), as_junit(proofs, runtime=runtime.name))
     return ExitCode.BROKEN if any(proof.broken for proof in proofs) else ExitCode.COMPLETED
+
+
+async def _proofs(
+    args: argparse.Namespace, loaded: Loaded, registry: Registry, runtime: RuntimeSpec
+) -> tuple[SkillProof, ...]:
+    """A proof of each skill, as runs with these options would be given it."""
+    from perstack.cli.failures import warn
+    from perstack.journal.files import default_state_dir
+    from perstack.launch.proof import prove_project
+    from perstack.launch.request import check_place
+    from perstack.launch.signals import ended_by_signals
+    from perstack.locking.holding import project_lock
+    from perstack.paths import named_directory
+    from perstack.policy.decide import decide
+    from perstack.proving.prove import PROOF_SECONDS
+
+    workspace = named_directory(args.workspace)
+    state_dir = Path(args.state_dir) if args.state_dir else default_state_dir(os.environ)
+    check_place(workspace, state_dir)
+    held = project_lock(loaded, os.environ)
+    decisions = [
+        held.decision(
+            decide(loaded, expert, registry=registry, runtime_spec=runtime, workspace=workspace, extra_env=args.env),
+            runtime,
+        )
+        for expert in _experts(loaded, args.expert)
+    ]
+    async with ended_by_signals(lambda: "Nothing of the proof is left."):
+        return await prove_project(
+            decisions,
+            loaded=loaded,
+            registry=registry,
+            runtime_spec=runtime,
+            workspace=workspace,
+            state_dir=state_dir,
+            seconds=PROOF_SECONDS if args.max_duration is None else args.max_duration / 1000,
+            progress=lambda text: warn([f"trying {text}"]),
+        )
+    raise AssertionError("the block above returns or raises")
 
 
 def _write(path: Path, data: bytes) -> None:

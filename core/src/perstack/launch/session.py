@@ -30,7 +30,7 @@ from perstack.launch.overlay import overlay
 from perstack.launch.plan import RunPlan
 from perstack.launch.signals import ended_by_signals
 from perstack.launch.sinks import event_sinks
-from perstack.launch.tooling import open_tools
+from perstack.launch.tooling import Tooling, job_outputs
 from perstack.sandbox.denials import Denials
 from perstack.sandbox.lease import check_works
 from perstack.specs import ProviderContext, RuntimeContext
@@ -114,8 +114,18 @@ async def _run(
 
         await prove_run(plan, recorder)
     back = AskingBack(person.answer, redact=plan.redactor.text)
-    tools = open_tools(plan, recorder, runtime, person.approve, back, gates.skills, denials, changes=changes)
-    context = _context(plan, recorder, client, tools, person)
+    tooling = Tooling(
+        plan=plan,
+        recorder=recorder,
+        runtime=runtime,
+        approver=person.approve,
+        back=back,
+        gates=gates.skills,
+        denials=denials,
+        outputs=job_outputs(plan, recorder),
+        changes=changes,
+    )
+    context = _context(plan, recorder, client, tooling.open, person)
     back.job = context
     try:
         async with anyio.create_task_group() as group:

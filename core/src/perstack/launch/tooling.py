@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from perstack.engine.context import OpenTools, Tools
+from perstack.engine.context import Tools
 from perstack.engine.models import smallest_window
 from perstack.engine.recorder import Recorder
 from perstack.events import ReviewToolCall
@@ -59,58 +59,77 @@ class RunTools:
         return iter(self._box)
 
 
-def open_tools(
-    plan: RunPlan,
-    recorder: Recorder,
-    runtime: Runtime,
-    approver: Approver,
-    back: AskingBack,
-    gates: Mapping[str, str],
-    denials: Denials,
-    *,
-    changes: Attribution | None = None,
-) -> OpenTools:
-    """How runs of this job get their tools; `changes` watches the job's copy of the workspace, if there is one."""
-    limit = output_limit(smallest_window(plan.models), most=TEXT_CHARACTERS)
-    outputs = Outputs(keep=recorder.journal.keep, kept=recorder.journal.kept, limit=limit)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tooling:
+    """How the runs of one job get their tools.
+
+    Attributes:
+        approver: Asked about calls that a rule neither allows nor denies.
+        back: The way from servers back to the person and to the model.
+        gates: Sockets of the gate that connections to remote skills go through.
+        denials: What the way out refused, for the results of the calls that wanted it.
+        changes: Watches the job's copy of the workspace, if there is one.
+    """
+
+    plan: RunPlan
+    recorder: Recorder
+    runtime: Runtime
+    approver: Approver
+    back: AskingBack
+    gates: Mapping[str, str]
+    denials: Denials
+    outputs: Outputs
+    changes: Attribution | None = None
 
     @asynccontextmanager
-    async def opened(policy: ExpertPolicy, run_id: str, *, interactive: bool) -> AsyncIterator[Tools]:
-        lease = LeaseContext(
-            runtime=runtime,
+    async def open(self, policy: ExpertPolicy, run_id: str, *, interactive: bool) -> AsyncIterator[Tools]:
+        """The Expert's tools, while its skills are up; see `perstack.engine.context.OpenTools`."""
+        plan, redact = self.plan, self.plan.redactor.json
+        env = {skill.skill: env_values(skill, plan.loaded.host_env) for skill in policy.skills}
+        lease = self._lease(policy, run_id, interactive=interactive)
+        async with open_skills(policy.skills, env=env, context=lease) as skills:
+            served: dict[str, HasSession] = {**skills, OUTPUTS_SKILL: OwnSkill(session=self.outputs)}
+            listed = {name: skill.session.tools for name, skill in served.items()}
+            experts = {key: each.expert for key, each in plan.decision.experts.items()}
+            box = toolbox(policy.expert, listed, experts=experts, interactive=interactive, redact=redact)
+            dispatcher = Dispatcher(box, served, self._dispatch(policy, run_id))
+            yield RunTools(box, dispatcher, _watched(policy, dispatcher, self.changes))
+
+    def _lease(self, policy: ExpertPolicy, run_id: str, *, interactive: bool) -> LeaseContext:
+        plan, recorder = self.plan, self.recorder
+        return LeaseContext(
+            runtime=self.runtime,
             runtime_name=plan.runtime.name,
             registry=plan.registry,
             workspace=plan.request.workspace,
             job_id=recorder.job_id,
             run_id=run_id,
             notify=recorder.notify,
-            copy=changes.workspace if changes else None,
+            copy=self.changes.workspace if self.changes else None,
             known=known_tools(local_state_dir(plan.request.state_dir), redact=plan.redactor.json),
             held=plan.held,
-            elicit=back.elicit() if interactive else None,
-            complete=back.complete(run_id, policy.key),
-            gates=gates,
+            elicit=self.back.elicit() if interactive else None,
+            complete=self.back.complete(run_id, policy.key),
+            gates=self.gates,
         )
-        env = {skill.skill: env_values(skill, plan.loaded.host_env) for skill in policy.skills}
-        async with open_skills(policy.skills, env=env, context=lease) as skills:
-            served: dict[str, HasSession] = {**skills, OUTPUTS_SKILL: OwnSkill(session=outputs)}
-            listed = {name: skill.session.tools for name, skill in served.items()}
-            experts = {key: each.expert for key, each in plan.decision.experts.items()}
-            box = toolbox(policy.expert, listed, experts=experts, interactive=interactive, redact=plan.redactor.json)
-            context = DispatchContext(
-                expert=policy.key,
-                reviewers=reviewers(plan.loaded, plan.registry),
-                redactor=plan.redactor,
-                approver=approver,
-                reviewed=_Reviewed(recorder, run_id, policy.key),
-                shorten=outputs.shorten,
-                blocked=partial(denials.take, policy.key),
-                timeouts={skill.skill: skill.timeout for skill in policy.skills if skill.timeout is not None},
-            )
-            dispatcher = Dispatcher(box, served, context)
-            yield RunTools(box, dispatcher, _watched(policy, dispatcher, changes))
 
-    return opened
+    def _dispatch(self, policy: ExpertPolicy, run_id: str) -> DispatchContext:
+        return DispatchContext(
+            expert=policy.key,
+            reviewers=reviewers(self.plan.loaded, self.plan.registry),
+            redactor=self.plan.redactor,
+            approver=self.approver,
+            reviewed=_Reviewed(self.recorder, run_id, policy.key),
+            shorten=self.outputs.shorten,
+            blocked=partial(self.denials.take, policy.key),
+            timeouts={skill.skill: skill.timeout for skill in policy.skills if skill.timeout is not None},
+        )
+
+
+def job_outputs(plan: RunPlan, recorder: Recorder) -> Outputs:
+    """Where long outputs of a job's tools are kept, cut to what its models can read."""
+    limit = output_limit(smallest_window(plan.models), most=TEXT_CHARACTERS)
+    return Outputs(keep=recorder.journal.keep, kept=recorder.journal.kept, limit=limit)
 
 
 def _watched(policy: ExpertPolicy, dispatcher: Dispatcher, changes: Attribution | None) -> Send:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
 
 import msgspec
@@ -17,8 +16,6 @@ from perstack.terminal.describe import counted, describe, duration
 from perstack.terminal.output import Output, Tone
 
 _TONES: dict[str, Tone] = {"completed": "good", RUNNING: "plain", "stoppedByInteractiveTool": "plain"}
-
-LocalTime = Callable[[int], datetime]
 
 
 def local_time(milliseconds: int) -> datetime:
