@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from perstack.errors import ConfigError
 from perstack.outbound.bypass import proxy_of
 from perstack.specs import Proxy
 
@@ -41,6 +42,18 @@ def test_other_hosts_are_reached_through_the_proxy(url: str, bypass: tuple[str, 
 )
 def test_what_is_excepted_and_this_machine_are_reached_directly(url: str, entry: str) -> None:
     assert proxy_of(url, Proxy(url=URL, bypass=(entry,))) is None
+
+
+@pytest.mark.parametrize(
+    "url", ["garbage", "http://[", "http://", "socks5://h:1", "http://me:secret@h:99999", "http://h:0"]
+)
+def test_a_proxy_that_cannot_be_used_is_named_by_its_variable_where_it_is_needed_and_never_shown(url: str) -> None:
+    proxy = Proxy(url=url, bypass=("near.example",), variable="PERSTACK_PROXY_URL")
+    with pytest.raises(ConfigError, match="PERSTACK_PROXY_URL names no proxy") as caught:
+        proxy_of("https://api.example.com/v1", proxy)
+    assert "secret" not in str(caught.value)
+    for direct in ("https://near.example/", "http://localhost:11434"):
+        assert proxy_of(direct, proxy) is None, "the control: what needs no proxy is asked"
 
 
 def test_a_proxys_password_is_a_secret_in_both_of_its_forms() -> None:

@@ -172,6 +172,16 @@ def test_a_run_whose_model_cannot_be_reached_says_where_it_looked_and_what_to_do
         assert part in str(message)
 
 
+def test_a_proxy_that_cannot_be_used_is_said_by_its_variable(project: Project) -> None:
+    project.write(DEMO, provider='model = "m"\nmaxRetries = 0\n' + HEAD)
+    for url in ("http://[", "socks5://127.0.0.1:1", "http://me:canary-password@127.0.0.1:99999"):
+        result = project.run("demo", "Go.", env={"HTTPS_PROXY": url})
+        assert result.exit_code == 1
+        assert "HTTPS_PROXY names no proxy that can be used" in result.stderr
+        assert "internal error" not in result.stderr
+        assert "canary-password" not in result.stdout + result.stderr
+
+
 def test_a_variable_that_names_no_certificates_is_said_by_its_name(project: Project, tmp_path: Path) -> None:
     project.write(DEMO, provider='model = "m"\nmaxRetries = 0\n' + HEAD)
     broken = tmp_path / "broken.pem"

@@ -141,17 +141,22 @@ class Proxy:
     Attributes:
         url: The proxy, which may hold a user and a password.
         bypass: Hosts that are reached without it, as entries of ``NO_PROXY``.
+        variable: Who named it, for messages: its URL may hold a password.
     """
 
     url: str = field(repr=False)
     bypass: tuple[str, ...] = ()
+    variable: str = "HTTPS_PROXY"
 
     @property
     def secrets(self) -> tuple[str, ...]:
         """Its password, where it has one."""
         from urllib.parse import unquote, urlsplit
 
-        password = urlsplit(self.url).password
+        try:
+            password = urlsplit(self.url).password
+        except ValueError:  # no URL, so none of its parts is a password
+            return (self.url,)
         return (password, unquote(password)) if password else ()
 
 

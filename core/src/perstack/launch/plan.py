@@ -148,11 +148,12 @@ def _grants(spec: ProviderSpec, context: ProviderContext, loaded: Loaded) -> tup
 
 def proxy_of_environment(values: Mapping[str, str]) -> Proxy | None:
     """The proxy that the variables name for traffic of perstack's own, or None."""
-    url = next((values[name] for name in PROXY_VARIABLES if values.get(name)), None)
-    if url is None:
+    variable = next((name for name in PROXY_VARIABLES if values.get(name, "").strip()), None)
+    if variable is None:
         return None
     bypass = values.get("NO_PROXY") or values.get("no_proxy", "")
-    return Proxy(url=url, bypass=tuple(entry.strip() for entry in bypass.split(",") if entry.strip()))
+    entries = tuple(entry.strip() for entry in bypass.split(",") if entry.strip())
+    return Proxy(url=values[variable].strip(), bypass=entries, variable=variable)
 
 
 def _header_secrets(context: ProviderContext) -> dict[str, str]:

@@ -5,18 +5,38 @@ from __future__ import annotations
 import ipaddress
 from urllib.parse import urlsplit
 
+from perstack.errors import ConfigError, Problem
 from perstack.outbound.grants import is_loopback
 from perstack.specs import Proxy
 
 
 def proxy_of(url: str, proxy: Proxy | None) -> str | None:
-    """The proxy's URL for requests to `url`, or None for a direct connection. This machine is always direct."""
+    """The proxy's URL for requests to `url`, or None for a direct connection. This machine is always direct.
+
+    Raises:
+        ConfigError: The request has to go through a proxy, and there is none that can be used. Its URL is not shown.
+    """
     parts = urlsplit(url)
     host = (parts.hostname or "").rstrip(".")
     if proxy is None or is_loopback(host):
         return None
     port = parts.port or (443 if parts.scheme == "https" else 80)
-    return None if any(_excepts(entry, host, port) for entry in proxy.bypass) else proxy.url
+    return None if any(_excepts(entry, host, port) for entry in proxy.bypass) else _usable(proxy)
+
+
+def _usable(proxy: Proxy) -> str:
+    try:
+        parts = urlsplit(proxy.url)
+        fit = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        fit = False
+    if not fit:
+        problem = Problem(
+            message=f"{proxy.variable} names no proxy that can be used.",
+            hint="Write http://HOST:PORT or https://HOST:PORT; SOCKS is not spoken. Or except hosts with NO_PROXY.",
+        )
+        raise ConfigError([problem])
+    return proxy.url
 
 
 def _excepts(entry: str, host: str, port: int) -> bool:
