@@ -11,7 +11,11 @@ import secrets
 import signal
 
 import pytest
-from engines import Box, answers, box, eventually, python
+from egress_box import egress_box
+from engines import Box, answers, box, engine, eventually, python
+from locked import locked_project, note, shout, skill
+from package_registry import PackageRegistry
+from perstack.errors import ExitCode
 from perstack.testing.model_server import Call, ModelServer, Turn
 from perstack_containers.http import EngineFailure, call, containers, volumes
 from perstack_containers.labels import RUN, SUPERVISOR
@@ -122,6 +126,9 @@ def test_F2_AF9_ro_brings_nothing_back_and_overlay_waits_for_the_person(far) -> 
     again = python("result = open('/workspace/edited').read()\nopen('/workspace/new/deep/file', 'w').write('again')")
     result = far.run(again, options=("--continue-job", result.job_id, "--workspace-mode", "overlay"))
     assert answers(result) == ["inside"], "the job's copy goes on"
+    shown = far.project.perstack("changes", result.job_id, "--json", env=far.all_env)
+    changes = json.loads(shown.stdout)["changes"]
+    assert {tuple(call["tool"] for call in change["calls"]) for change in changes} <= {("python",), ("python",) * 2}
     applied = far.project.perstack("changes", result.job_id, "--apply", "--json", env=far.all_env)
     assert (far.workspace / "edited").read_text() == "inside"
     assert (far.workspace / "new/deep/file").read_text() == "again"
@@ -157,3 +164,44 @@ def test_AH1_AH2_a_kill_leaves_nothing_on_another_machine(far) -> None:
         process.communicate(timeout=30)
     eventually(lambda: not left(far, process.pid), "nothing is left", seconds=GONE_SECONDS)
     assert (far.workspace / "edited").read_text() == "as it was"
+
+
+def test_N2_C1_AN3_a_skill_on_another_machine_reaches_what_its_list_names_and_nothing_else(tmp_path) -> None:
+    with egress_box(tmp_path, "docker", at="far") as outside:
+        for host in ("api.example.com", "other.example.com"):
+            outside.internet.site(host, "93.184.216.34")
+        outside.write(outside.skill(extra='allowedDomains = ["api.example.com"]'))
+        calls = [
+            outside.python("result = get('api.example.com')"),
+            outside.python("result = denied('other.example.com')"),
+        ]
+        result = outside.run(*calls)
+        assert result.exit_code == 0, result.stderr
+        assert outside.found(result)[0] == "hello"
+        assert [arrival.server_name for arrival in outside.internet.arrivals] == ["api.example.com"]
+        assert outside.internet.asked() == {"api.example.com"}
+        outside.settings(network=outside.settings_now["network"], nameServers=["127.0.0.1"])
+        refused = outside.run(*calls)
+        assert refused.exit_code == ExitCode.FAILED
+        assert "other name servers" in refused.stderr
+
+
+def test_AC2_AM4_locked_packages_are_on_another_machine_what_they_were_locked_to_and_cannot_be_changed(
+    tmp_path,
+) -> None:
+    registry = PackageRegistry()
+    registry.add_wheel(*note("first"))
+    registry.add_npm(shout("first"))
+    with locked_project(tmp_path, "docker", registry) as made:
+        there = engine("docker", at="far")
+        made.write(skill("note", "uvx", "note"), skill("shout", "npx", "shout"))
+        done = made.install()
+        assert done.exit_code == 0, done.stderr
+        calls = (Call("note", {}), Call("shout", {}))
+        assert made.run(*calls, on=there).tool_results == {"note": "first", "shout": "first"}
+        (installed,) = made.store.glob("*/node_modules/shout/index.js")
+        installed.write_text(installed.read_text().replace("first", "other"))
+        result = made.run(*calls, on=there)
+        assert result.exit_code == ExitCode.CHANGED
+        assert "node_modules/shout/index.js was changed" in result.stderr
+        assert volumes(there.address, {RUN: ""}) == []

@@ -159,15 +159,17 @@ def command(*words: str, env: Mapping[str, str]) -> str:
 
 
 @contextmanager
-def egress_box(tmp_path: Path, name: str) -> Iterator[EgressBox]:
-    """A box on the engine `name` with a fake internet of its own."""
+def egress_box(tmp_path: Path, name: str, *, at: str | None = None) -> Iterator[EgressBox]:
+    """A box on the engine `name`, or on another of its kind, with a fake internet of its own."""
     folder = tmp_path / "internet"
     folder.mkdir(parents=True)
     with ExitStack() as undo:
-        real = engine(name)
-        container, internet = undo.enter_context(container_internet(real, folder))
-        plain = box(tmp_path, name)
+        real = engine(name, at=at)
+        names = ["127.0.0.1"]  # an engine that cannot mount a list of them takes that container's own
+        options = [] if at is None else [f"--dns={one}" for one in names]
+        container, internet = undo.enter_context(container_internet(real, folder, options=options))
+        plain = box(tmp_path, name, at=at)
         made = EgressBox(engine=real, project=plain.project, internet=internet)
-        made.settings(network=f"container:{container}", nameServers=["127.0.0.1"])
+        made.settings(network=f"container:{container}", **({"nameServers": names} if at is None else {}))
         shutil.copy(internet.authority, made.workspace / "authority.crt")
         yield made

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mappi
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from perstack.errors import Problem
 from perstack.messages import (
@@ -123,6 +123,15 @@ class Runtime(Protocol):
 
     async def reap(self) -> tuple[str, ...]:
         """End what crashed runs left behind, found by our own labels only. Returns the names of what was ended."""
+        ...
+
+
+@runtime_checkable
+class Collecting(Protocol):
+    """A runtime, if its sandboxes may work elsewhere than in the directory that they were given."""
+
+    async def collect(self, workspace: Path) -> None:
+        """What its sandboxes have changed so far is in that directory, if it can be had now; raises nothing."""
         ...
 
 

@@ -16,6 +16,7 @@ from perstack.journal.files import local_state_dir
 from perstack.launch.plan import RunPlan
 from perstack.policy.approvals import reviewers
 from perstack.policy.env import env_values
+from perstack.protocols import Collecting
 from perstack.sandbox.known_tools import known_tools
 from perstack.sandbox.lease import LeaseContext, open_skills
 from perstack.tools.catalogue import Tool, Toolbox, toolbox
@@ -93,7 +94,7 @@ class Tooling:
             experts = {key: each.expert for key, each in plan.decision.experts.items()}
             box = toolbox(policy.expert, listed, experts=experts, interactive=interactive, redact=redact)
             dispatcher = Dispatcher(box, served, self._dispatch(policy, run_id))
-            yield RunTools(box, dispatcher, _watched(policy, dispatcher, self.changes))
+            yield RunTools(box, dispatcher, _watched(policy, dispatcher, self.changes, self.runtime))
 
     def _lease(self, policy: ExpertPolicy, run_id: str, *, interactive: bool) -> LeaseContext:
         plan, recorder = self.plan, self.recorder
@@ -132,7 +133,7 @@ def job_outputs(plan: RunPlan, recorder: Recorder) -> Outputs:
     return Outputs(keep=recorder.journal.keep, kept=recorder.journal.kept, limit=limit)
 
 
-def _watched(policy: ExpertPolicy, dispatcher: Dispatcher, changes: Attribution | None) -> Send:
+def _watched(policy: ExpertPolicy, dispatcher: Dispatcher, changes: Attribution | None, runtime: Runtime) -> Send:
     """Calls, and what those of skills that work on the job's copy changed in it."""
     working = {skill.skill for skill in policy.skills for mount in skill.mounts if mount.mode == "overlay"}
     if changes is None:
@@ -142,7 +143,14 @@ def _watched(policy: ExpertPolicy, dispatcher: Dispatcher, changes: Attribution 
     async def call(call: ToolCall) -> ToolResult:
         if call.skill_name not in working:
             return await dispatcher.call(call)
-        return await watch.call(call, dispatcher.call, expert=policy.key)
+        return await watch.call(call, collected, expert=policy.key)
+
+    async def collected(call: ToolCall) -> ToolResult:
+        try:
+            return await dispatcher.call(call)
+        finally:
+            if isinstance(runtime, Collecting):
+                await runtime.collect(watch.workspace)
 
     return call
 

@@ -33,8 +33,11 @@ _HEADERS = frozenset(
 )
 
 
-def pack(directory: Path, write: Callable[[bytes], object], *, root: str, owner: Owner) -> None:
+def pack(directory: Path, write: Callable[[bytes], object], *, root: str, owner: Owner) -> int:
     """Everything in `directory`, which nobody changes, goes through `write` as an archive of the directory `root`.
+
+    Returns:
+        How many bytes its files have.
 
     Raises:
         StagingError: It cannot be read, or there is too much of it.
@@ -46,8 +49,11 @@ def pack(directory: Path, write: Callable[[bytes], object], *, root: str, owner:
         tarfile.open(fileobj=sink, mode="w|", format=tarfile.PAX_FORMAT, bufsize=BUFFER) as archive,
     ):
         archive.addfile(_entry(root, os.fstat(handle), owner, kind=tarfile.DIRTYPE))
+        size = 0
         for seen in walk(handle):
             _pack_one(archive, seen, f"{root}/{seen.path}", owner)
+            size += seen.mark.size
+    return size
 
 
 class _Sink:
@@ -81,7 +87,7 @@ def _entry(
     return entry
 
 
-def fetch(source: IO[bytes], directory: Path, *, root: str, place: Path) -> None:
+def fetch(source: IO[bytes], directory: Path, *, root: str, place: Path) -> int:
     """`directory` is as the archive of `root` says; what is the same in both stays the file that it was.
 
     Args:
@@ -90,28 +96,35 @@ def fetch(source: IO[bytes], directory: Path, *, root: str, place: Path) -> None
         root: The archive's only name at the top.
         place: Where the archive is unpacked, on the same file system; not there before, and not after.
 
+    Returns:
+        How many bytes its files have.
+
     Raises:
         StagingError: It is no whole archive, or there is too much in it; nothing was changed.
     """
     found = os.stat(directory)
     try:
-        unpack(source, place, root=root, owner=Owner(found.st_uid, found.st_gid))
+        size = unpack(source, place, root=root, owner=Owner(found.st_uid, found.st_gid))
         _take_over(directory, place)
+        return size
     finally:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def unpack(source: IO[bytes], target: Path, *, root: str, owner: Owner) -> None:
+def unpack(source: IO[bytes], target: Path, *, root: str, owner: Owner) -> int:
     """The files, directories and links of an archive are in `target`, which was not there; no other kinds are.
 
     A file with a second name becomes two files. Bits beyond those of permissions are dropped.
+
+    Returns:
+        How many bytes the files have.
 
     Raises:
         StagingError: It is no whole archive, names a place outside of `root`, or has too much in it.
     """
     with _failing("What came back from the engine cannot be taken"):
         target.mkdir(mode=0o700)
-        _Unpacking(target, owner).run(source, root)
+        return _Unpacking(target, owner).run(source, root)
 
 
 class _Unpacking:
@@ -123,7 +136,7 @@ class _Unpacking:
         self._kinds: dict[str, str] = {}
         self._bytes = 0
 
-    def run(self, source: IO[bytes], root: str) -> None:
+    def run(self, source: IO[bytes], root: str) -> int:
         with tarfile.open(fileobj=source, mode="r|", tarinfo=_Header, bufsize=BUFFER) as archive:
             for count, member in enumerate(archive):
                 archive.members.clear()  # type: ignore[attr-defined]  # they would stay in memory
@@ -136,6 +149,7 @@ class _Unpacking:
                     self._kinds[""] = "directory"
         if not self._kinds:
             raise StagingError("It is empty.")
+        return self._bytes
 
     def _take(self, archive: tarfile.TarFile, member: tarfile.TarInfo, path: str, root: str) -> None:
         above, _, _ = path.rpartition("/")

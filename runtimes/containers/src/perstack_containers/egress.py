@@ -176,7 +176,7 @@ class Egress:
             gid=view.gid,
             labels={**self._labels, SERVICE: NAME},
             binds=() if view.copied else await self._resolver(),
-            dns=self._context.egress.name_servers if view.copied else (),
+            dns=self._name_servers() if view.copied else (),
             volumes=tuple(
                 Volume(name=name, target=f"{SOCKETS}/{at}", read_only=False)
                 for at, name in enumerate(self._volumes.values())
@@ -186,6 +186,20 @@ class Egress:
             network=self._context.egress.network or "default",
             open_files=OPEN_FILES,
         )
+
+    def _name_servers(self) -> tuple[str, ...]:
+        """For an engine that cannot mount a file that says so.
+
+        Raises:
+            SandboxUnavailable: The network is another container's, and so are its name servers.
+        """
+        settings = self._context.egress
+        if settings.name_servers and settings.network.startswith("container:"):
+            raise SandboxUnavailable(
+                f"{self._engine.name} cannot give {settings.network!r} other name servers from here.",
+                hint="Take nameServers out of [egress] in your own settings, and start that container with them.",
+            )
+        return settings.name_servers
 
     async def _resolver(self) -> tuple[Bind, ...]:
         servers = self._context.egress.name_servers

@@ -7,15 +7,15 @@ the files that it is asked for.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perstack.errors import SandboxUnavailable
 from perstack.staging.archive import fetch, pack
+from perstack_proxy.limits import MIB
 
 from perstack_containers.http import EngineFailure
 
@@ -27,17 +27,18 @@ if TYPE_CHECKING:
 
 CONTENT = "content"
 """The only name at the top of each archive, and where a holder has its volume."""
+SMALL_BYTES = 32 * MIB
 REMOVE_SECONDS = 5.0
 POLL_SECONDS = 0.05
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class Mirror:
-    """A directory and what stands for it on the engine."""
+    """What stands for a directory on the engine, and the bytes of its files when they last went there or came back."""
 
-    directory: Path
     volume: str
     holder: str
+    size: int
 
 
 class Mirrors:
@@ -82,17 +83,22 @@ class Mirrors:
     def _fill(self, directory: Path, image: str, owner: Owner) -> Mirror:
         name = f"{self._name}-{len(self._made)}"
         self._engine.create_volume({"Name": name, "Driver": "local", "Labels": dict(self._labels)})
-        holder = ""
+        holder, size = "", 0
+
+        def fill(write: Callable[[bytes], object]) -> None:
+            nonlocal size
+            size = pack(directory, write, root=CONTENT, owner=owner)
+
         try:
             holder = self._engine.create(holder_body(image, name, self._labels))
-            self._engine.write_archive(holder, "/", partial(pack, directory, root=CONTENT, owner=owner))
+            self._engine.write_archive(holder, "/", fill)
         except BaseException:
             with suppress(EngineFailure):
                 if holder:
                     self._engine.remove(holder)
                 self._engine.remove_volume(name)
             raise
-        return Mirror(directory=directory, volume=name, holder=holder)
+        return Mirror(volume=name, holder=holder, size=size)
 
     def fetch(self, directory: Path, *, place: Path) -> None:
         """What is in the volume is in the directory.
@@ -105,8 +111,13 @@ class Mirrors:
             EngineFailure: The engine did not give it.
             StagingError: It cannot be taken; the directory is as it was.
         """
-        with self._engine.read_archive(self._made[directory].holder, f"/{CONTENT}") as archive:
-            fetch(archive, directory, root=CONTENT, place=place)
+        mirror = self._made[directory]
+        with self._engine.read_archive(mirror.holder, f"/{CONTENT}") as archive:
+            mirror.size = fetch(archive, directory, root=CONTENT, place=place)
+
+    def is_small(self, directory: Path) -> bool:
+        """Whether it has a volume that can be fetched after each call: at most `SMALL_BYTES` when it last was."""
+        return directory in self._made and self._made[directory].size <= SMALL_BYTES
 
     def remove(self) -> None:
         """The volumes are gone; one that a container on its way out still has is given time, and then left to gc."""

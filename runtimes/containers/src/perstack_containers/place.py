@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -78,6 +78,7 @@ class Place:
         self._run_id = run_id
         self._job_id = job_id
         self._directory = state_dir / "sandboxes" / run_id
+        self._arrived = self._directory / "arrived"
         self._kept = state_dir / "quarantine" / run_id
         self._copies = Copies(state_dir)
         self._host = host
@@ -134,6 +135,18 @@ class Place:
                 async with self._lock:
                     await self._leave(policy.skill)
 
+    async def collect(self, copy: Path) -> None:
+        """What was changed in the volume of a job's copy is in the copy, if it is small and can be had now."""
+        if not self._changing:
+            return
+        copy = await self._run(copy.resolve)
+        if copy in self._changing and self._mirrors.is_small(copy):
+            with anyio.CancelScope(shield=True):
+                async with self._lock:
+                    if copy in self._changing:
+                        with suppress(EngineFailure, StagingError):  # skills are at work in it; at the end it is told
+                            await self._run(partial(self._mirrors.fetch, copy, place=self._arrived))
+
     async def _leave(self, skill: str) -> None:
         self._users -= 1
         if not self._users:
@@ -166,10 +179,9 @@ class Place:
 
     def _fetch(self, skill: str) -> None:
         """What was changed in volumes is in the copies that they were filled from, and the volumes are gone."""
-        place = self._directory / "arrived"
         for directory in self._changing:
             try:
-                self._mirrors.fetch(directory, place=place)
+                self._mirrors.fetch(directory, place=self._arrived)
             except (EngineFailure, StagingError) as error:
                 say = f"nothing that skills changed is brought back from the engine: {error}"
                 from_thread.run_sync(self._report.notice, skill, say)

@@ -36,6 +36,8 @@ from perstack_containers.spec import WORKSPACE, ContainerSpec, create_body, skil
 from perstack_containers.streams import Streams
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from perstack.protocols import SandboxRequest
     from perstack.skill_policy import Control, SkillPolicy
     from perstack.specs import RuntimeContext
@@ -156,6 +158,10 @@ class ContainerRuntime:
                 finally:
                     with anyio.CancelScope(shield=True):
                         await process.terminate(grace=TERM_GRACE_SECONDS)
+
+    async def collect(self, workspace: Path) -> None:
+        """What sandboxes have changed in the engine's copy of a job's copy is in that one, as far as it can be had."""
+        await self._place.collect(workspace)
 
     async def reap(self) -> tuple[str, ...]:
         """What killed runs left is gone: containers and volumes, found by our labels and their supervisor's name."""
