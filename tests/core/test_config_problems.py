@@ -116,6 +116,12 @@ def test_W_47_an_unknown_delegate_of_a_broken_file_is_told_with_the_other_mistak
     assert any("instruction: must be a string" in each for each in shown)
 
 
+def test_a_list_of_models_is_told_what_is_wrong_with_the_list(tmp_path) -> None:
+    assert problems(tmp_path, "model = []\n") == [":1: model: must not be empty"]
+    assert problems(tmp_path, 'model = ["a", ""]\n') == [":1: model[1]: must not be empty"]
+    assert problems(tmp_path, "model = 3\n") == [":1: model: must be a string, not a number"]
+
+
 def test_W_47_a_syntax_error_has_its_line_and_column(tmp_path) -> None:
     assert problems(tmp_path, 'model = "x"\nmaxSteps = \n') == [":2: invalid value in column 12"]
     (tmp_path / "perstack.toml").write_bytes(b'a = 1\nb = "\xff"\n')

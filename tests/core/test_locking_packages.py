@@ -6,6 +6,7 @@ import gzip
 import io
 import os
 import tarfile
+import time
 import tracemalloc
 import zipfile
 from collections.abc import Iterator
@@ -212,6 +213,18 @@ def test_a_set_that_was_not_finished_is_not_there(tmp_path) -> None:
         broken()
     assert store.find("k") is None
     assert list(tmp_path.iterdir()) == []
+
+
+def test_AH2_what_a_killed_installation_began_is_gone_with_one_of_the_next_day(tmp_path) -> None:
+    store = Store(tmp_path / "store")
+    for name, age in (("yesterday", 2 * 86400), ("now", 0)):
+        begun = store.directory / f".k.{name}"
+        begun.mkdir(parents=True)
+        (begun / "file").write_text("half")
+        os.utime(begun, (time.time() - age,) * 2)
+    with store.adding("other", title="npm other") as made:
+        (made / "file").write_text("whole")
+    assert sorted(path.name for path in store.directory.iterdir()) == [".k.now", "other", "other.json"]
 
 
 def test_sets_that_were_not_used_for_long_are_listed_and_removed(tmp_path) -> None:

@@ -78,6 +78,8 @@ def problems_of(error: ValidationError, origins: Origins) -> tuple[dict[str, tup
     found: dict[Path, Problem] = {}
     for details in error.errors(include_url=False):
         path = key_path(details["loc"])
+        if path == ("model",) and details["type"] == "string_type" and isinstance(details["input"], list):
+            continue  # the other alternative of a union: what is wrong with the list is an error of its own
         origin = origins.at(*path)
         message, hint = _sentence(details)
         problem = Problem(message=message, where=origin.source, line=origin.line, key=dotted(path), hint=hint)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 FOLDER = "packages"
 """Of the cache directory."""
 FORMAT = 1
+DAY = 86400.0
 LIST_BYTES = 256 * MIB
 CHUNK = MIB
 PROGRAM = "x"
@@ -79,6 +80,7 @@ class Store:
             UserError: The cache cannot be written.
         """
         made = self.directory / f".{key}.{new_id()}"
+        self._clear_unfinished()
         try:
             made.mkdir(mode=0o755, parents=True)
             try:
@@ -89,7 +91,7 @@ class Store:
                     _remove(self._tree(key))
                 with suppress(OSError):  # another perstack has just added the same
                     made.rename(self._tree(key))
-                temporary = made.with_suffix(".json")
+                temporary = made.with_name(f"{made.name}.new")
                 temporary.write_bytes(msgspec.json.encode(contents, order="sorted"))
                 temporary.replace(self._list(key))
             finally:
@@ -128,12 +130,19 @@ class Store:
 
     def unused(self, days: float) -> tuple[Kept, ...]:
         """The sets that were not used for so long."""
-        return tuple(one for one in self.kept() if one.used <= time.time() - days * 86400)
+        return tuple(one for one in self.kept() if one.used <= time.time() - days * DAY)
 
     def remove(self, key: str) -> None:
         """The set is gone; a lock that names it can bring it back."""
         self._list(key).unlink(missing_ok=True)
         _remove(self._tree(key))
+
+    def _clear_unfinished(self) -> None:
+        """What an installation that was killed had begun is gone a day later: then nobody works on it any more."""
+        with suppress(OSError):
+            for begun in self.directory.glob(".*"):
+                if begun.stat().st_mtime < time.time() - DAY:
+                    begun.unlink() if begun.is_file() else _remove(begun)
 
     def _tree(self, key: str) -> Path:
         return self.directory / key
