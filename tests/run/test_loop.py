@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from perstack.testing.model_server import Call, ModelServer, Turn
@@ -53,6 +54,31 @@ def test_W_10_AM8_a_hallucinated_tool_is_a_result_that_the_model_sees(project: P
     assert result.exit_code == 0
     assert "There is no tool 'writeTextfile'" in server.requests[1].said
     assert "writeTextFile" in server.requests[1].said, "the model is told what it may have meant"
+
+
+@pytest.mark.parametrize("vendor", ["openai", "anthropic"])
+def test_W_10_AM8_a_hallucinated_name_that_no_vendor_takes_leaves_a_conversation_that_every_vendor_takes(
+    project: Project, vendor: str
+) -> None:
+    names = ["read file", "functions.readTextFile", "", "é\x1b[31m", "n" * 70_000]
+    project.write(
+        '[experts.demo]\ninstruction = "Go."\n', provider=f'model = "m"\n[provider]\nproviderName = "{vendor}"\n'
+    )
+    calls = [Call(name, {"path": "a"}) for name in names]
+    calls.append(Call("listDirectory", {"path": "."}, id="\x1b" + "i" * 70_000))
+    with ModelServer([Turn(calls=calls), Turn(text="sorry"), Turn(text="again")]) as server:
+        result = project.run("demo", "Go.", server=server)
+        resumed = project.run("demo", "Go on.", "--continue", server=server)
+        _, second, third = server.requests
+    assert (result.answer, resumed.answer) == ("sorry", "again")
+    for request in (second, third):
+        sent = json.dumps(request.body["messages"])
+        assert len(sent) < 20_000
+        spoken = re.findall(r'"name": "([^"]*)"', sent)
+        assert len(spoken) == len(calls)
+        assert all(re.fullmatch("[A-Za-z0-9_-]{1,64}", name) for name in spoken), spoken
+        assert "readTextFile" in sent, "the model is told what there is"
+    assert result.tool_results["listDirectory"].startswith("{"), "the control: the real tool ran"
 
 
 def test_W_10_arguments_that_are_no_object_are_a_result_that_the_model_sees(project: Project) -> None:

@@ -22,9 +22,12 @@ from perstack.messages import (
     spoken_text,
 )
 from perstack.protocols import Finish, ReasoningDelta, ReasoningEnd, StreamPart, TextDelta, TextEnd, ToolCallRequest
+from perstack.tools.names import spoken_name
 
 MOST_TOKENS = 10**12
 """Of one answer, by its server's own account; more than that, or less than none, is no account."""
+ID_CHARACTERS = 256
+"""Longest id of a call that is kept; vendors' own have at most 64."""
 Said: TypeAlias = TextPart | ThinkingPart | ToolCallRequest | VendorPart
 
 
@@ -117,12 +120,16 @@ class _Collected:
         self._ids: set[str] = set()
 
     def add(self, part: ToolCallRequest | VendorPart) -> None:
-        """A part that arrived whole. Results find their calls by id, so a missing or repeated one is replaced."""
+        """A part that arrived whole.
+
+        Results find their calls by id, so one that is missing, repeated or unfit is replaced; so is an unfit name.
+        """
         self.end_text()
         if isinstance(part, ToolCallRequest):
-            if not part.id or part.id in self._ids:
+            if not 0 < len(part.id) <= ID_CHARACTERS or not part.id.isprintable() or part.id in self._ids:
                 part = replace(part, id=f"call-{new_id()}")
             self._ids.add(part.id)
+            part = replace(part, name=spoken_name(part.name))
         self.said.append(part)
 
     def end_text(self, signature: str | None = None) -> None:

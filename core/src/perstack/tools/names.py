@@ -32,8 +32,21 @@ def exposed_name(original: str) -> str:
     A name that is cut ends in a piece of its hash, so that two long names stay two.
     """
     name = _ILLEGAL.sub("_", original)
-    if len(name) <= NAME_CHARACTERS:
-        return name
+    return name if len(name) <= NAME_CHARACTERS else _marked(name, original)
+
+
+def spoken_name(said: str) -> str:
+    """A name that a model called, as the conversation has it from then on.
+
+    Vendors refuse a conversation with a name that they would not take, so one that a model made up is replaced by one
+    that looks like it. No tool has that name, as none had the other.
+    """
+    name = _ILLEGAL.sub("_", said)
+    return said if said == name and 0 < len(said) <= NAME_CHARACTERS else _marked(name, said)
+
+
+def _marked(name: str, original: str) -> str:
+    """`name`, cut, with a piece of the hash of `original`."""
     mark = hashlib.sha256(original.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH_CHARACTERS]
     return f"{name[: NAME_CHARACTERS - len(mark) - 1]}_{mark}"
 
