@@ -64,7 +64,7 @@ def spin():
     while time.monotonic() < until:
         pass
 start = time.monotonic()
-workers = [multiprocessing.get_context("fork").Process(target=spin) for _ in range(4)]
+workers = [multiprocessing.get_context("fork").Process(target=spin) for _ in range(8)]
 [worker.start() for worker in workers]; [worker.join() for worker in workers]
 used = resource.getrusage(resource.RUSAGE_CHILDREN)
 result = (used.ru_utime + used.ru_stime) / (time.monotonic() - start)
@@ -76,7 +76,7 @@ def test_L3_processors_are_limited_however_many_processes_spin(hostile) -> None:
     (cores,) = hostile.ask(BUSY)
     assert cores <= 0.3
     hostile.write()
-    (freer,) = hostile.ask(BUSY)
+    freer = max(hostile.ask(*[BUSY] * 3))
     assert freer > 0.3, "the control: with two processors the same program uses more"
 
 
