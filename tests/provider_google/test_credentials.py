@@ -18,6 +18,7 @@ from perstack.errors import ConfigError, ProviderError
 from perstack.specs import ProviderContext
 from perstack.testing.answers import answer, question
 from perstack.testing.model_server import ModelServer, Turn
+from perstack_provider_google.credentials import TOKEN_BYTES
 from perstack_provider_google.plugin import spec
 from perstack_provider_google.profiles import VERTEX
 from perstack_provider_google.provider import server_hosts, server_url
@@ -48,9 +49,9 @@ def test_a_location_that_is_none_never_becomes_an_address(location: str) -> None
 
 
 class TokenServer:
-    """A server of tokens; `status` is how it answers."""
+    """A server of tokens; `status` is how it answers, and `more` how many characters more than it should."""
 
-    def __init__(self, status: int = 200) -> None:
+    def __init__(self, status: int = 200, more: int = 0) -> None:
         self.tokens: list[str] = []
         outer = self
 
@@ -61,7 +62,7 @@ class TokenServer:
                 body = {"access_token": outer.tokens[-1], "expires_in": 3600, "token_type": "Bearer"}
                 if status != 200:
                     body = {"error": "invalid_grant", "error_description": "secret-words"}
-                data = json.dumps(body).encode()
+                data = json.dumps({**body, "more": "x" * more}).encode()
                 self.send_response(status)
                 self.send_header("content-type", "application/json")
                 self.send_header("content-length", str(len(data)))
@@ -131,6 +132,21 @@ async def test_a_refused_account_is_an_error_without_the_servers_words(tmp_path:
     assert not caught.value.retryable
     assert "secret-words" not in f"{caught.value}{caught.value.hint}"
     assert server.requests == []
+
+
+async def test_an_answer_without_end_in_place_of_a_token_is_an_error(tmp_path: Path) -> None:
+    for more, fits in ((1000, True), (TOKEN_BYTES, False)):
+        with TokenServer(more=more) as tokens, ModelServer([Turn(text="hello")]) as server:
+            settings = {"baseUrl": f"{server.url}/v1/projects/acme/locations/global/publishers/google"}
+            named = context(settings, GOOGLE_APPLICATION_CREDENTIALS=account(tmp_path, tokens.url))
+            provider = spec(VERTEX).factory(named)
+            if fits:
+                assert (await answer(provider, question(model="gemini-2.5-flash"))).text == "hello", "the control"
+            else:
+                with pytest.raises(ProviderError, match="cannot be reached"):
+                    await answer(provider, question(model="gemini-2.5-flash"))
+                assert server.requests == []
+            await provider.aclose()
 
 
 async def test_a_file_that_holds_no_credentials_is_named(tmp_path: Path) -> None:

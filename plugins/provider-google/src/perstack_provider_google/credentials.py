@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 SECONDS = 30.0
+TOKEN_BYTES = 1024 * 1024
+"""Of one answer; a token has a few thousand."""
 HINT = "Run: gcloud auth application-default login; or set GOOGLE_APPLICATION_CREDENTIALS."
 
 
@@ -58,7 +60,7 @@ class Transport:
         asked = asyncio.run_coroutine_threadsafe(self._ask(url, method, body, headers, timeout or SECONDS), self._loop)
         try:
             return asked.result()
-        except httpx2.HTTPError as error:
+        except (httpx2.HTTPError, httpx2.StreamError, TimeoutError) as error:
             raise import_module("google.auth.exceptions").TransportError(type(error).__name__) from error
 
     async def _ask(
@@ -68,9 +70,18 @@ class Transport:
         from perstack.outbound.transport import GuardedTransport
 
         guarded = GuardedTransport(self._network, what="may be asked for tokens")
-        async with httpx2.AsyncClient(transport=guarded, trust_env=False, timeout=timeout) as client:
-            answer = await client.request(method, url, content=body, headers=headers)
-            return _Response(answer.status_code, answer.headers, answer.content)
+        plain = {**(headers or {}), "accept-encoding": "identity"}  # what is not compressed cannot explode
+        data = bytearray()
+        async with (
+            asyncio.timeout(timeout),
+            httpx2.AsyncClient(transport=guarded, trust_env=False, timeout=timeout) as client,
+            client.stream(method, url, content=body, headers=plain) as answer,
+        ):
+            async for chunk in answer.aiter_raw():
+                data += chunk
+                if len(data) > TOKEN_BYTES:
+                    raise httpx2.StreamError(f"its answer is longer than {TOKEN_BYTES} bytes")
+        return _Response(answer.status_code, answer.headers, bytes(data))
 
 
 def bearer(path: str | None, network: Network) -> Authorise:
