@@ -94,7 +94,7 @@ class WeakRuntime(containers.ContainerRuntime):
 
 def make(context: object) -> WeakRuntime:
     containers._check_filter = lambda *_: None
-    host = docker_host(os.environ)
+    host = docker_host(os.environ, run_id=context.run_id)
     engine = WeakEngine("Weak Docker", host.engine.address, host.engine.dialect)
     return WeakRuntime(context, replace(host, engine=engine))
 

@@ -57,6 +57,15 @@ class Host:
     copies: Callable[[], bool] = lambda: False
 
 
+def service_directory(environ: Mapping[str, str], run_id: str) -> Path:
+    """Where a service of a run has its socket: in the user's own runtime directory, if there is one."""
+    import tempfile
+
+    own = environ.get("XDG_RUNTIME_DIR", "")
+    place = own if os.path.isdir(own) and os.access(own, os.W_OK) else tempfile.gettempdir()
+    return Path(place) / f"perstack-{run_id[:12]}"
+
+
 @contextmanager
 def running_service(host: Host) -> Iterator[None]:
     """The engine answers inside this block, by a service of ours where it has none."""

@@ -6,14 +6,15 @@ import ipaddress
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from perstack.errors import Problem
+from perstack.errors import Problem, SandboxUnavailable
 from perstack_containers.api import ApiEngine
 from perstack_containers.engine import Dialect
-from perstack_containers.host import Host
+from perstack_containers.host import Host, Service, service_directory
 from perstack_containers.http import EngineFailure
 
 if TYPE_CHECKING:
@@ -23,27 +24,35 @@ OLDEST = (20, 10)
 """The first with private cgroup namespaces and seccomp for current system calls."""
 SYSTEM_SOCKET = "/var/run/docker.sock"
 DESKTOP_SOCKET = ".docker/run/docker.sock"
-TUNNEL = (
-    "Open a tunnel, such as: ssh -N -L 127.0.0.1:2375:/var/run/docker.sock USER@MACHINE; "
-    "then set DOCKER_HOST=tcp://127.0.0.1:2375"
-)
+OVER_SSH = "Set DOCKER_HOST=ssh://USER@MACHINE"
 INSTALL = "Install Docker, or choose another --runtime; podman is isolated as well."
 
 
-def docker_host(environ: Mapping[str, str]) -> Host:
+def docker_host(environ: Mapping[str, str], *, run_id: str) -> Host:
     """The engine that the user's own `docker` command would talk to."""
     asked = environ.get("DOCKER_HOST", "")
-    address = _address(asked)
-    far = address.startswith("tcp://")
+    service = _service(asked, environ, run_id)
+    address = _address(asked) if service.directory is None else str(service.directory / "docker.sock")
+    far = asked.startswith(("tcp://", "ssh://"))
     engine = ApiEngine("Docker", address, Dialect())
     return Host(
         engine=engine,
         images=lambda: _images(address),
-        preflight=lambda: unreachable(asked, environ) or problems(engine),
+        preflight=lambda: unreachable(asked, environ) or _problems(engine, asked, environ),
+        service=service,
         far=far,
         # Without root, the engine's user is root inside and the sandbox's is nobody whom our files could belong to.
         copies=lambda: far or engine.facts().rootless,
     )
+
+
+def _service(asked: str, environ: Mapping[str, str], run_id: str) -> Service:
+    if asked.startswith("ssh://"):
+        from perstack_containers.tunnel import tunnel
+
+        with suppress(ValueError):  # which preflight says
+            return tunnel(asked, service_directory(environ, run_id), environ)
+    return Service()
 
 
 def _address(asked: str) -> str:
@@ -65,15 +74,24 @@ def unreachable(asked: str, environ: Mapping[str, str]) -> tuple[Problem, ...]:
     """Why an address is not spoken to, if it is not."""
     if not asked or asked.startswith("unix://"):
         return ()
-    if not asked.startswith("tcp://"):
-        reason = "engines are reached at unix:// and at tcp://"
+    if asked.startswith("ssh://"):
+        from perstack_containers.tunnel import tunnel
+
+        try:
+            tunnel(asked, Path(), environ)
+        except ValueError:
+            reason = "an engine over ssh is ssh://[USER@]MACHINE[:PORT][/PATH-OF-ITS-SOCKET]"
+        else:
+            return ()
+    elif not asked.startswith("tcp://"):
+        reason = "engines are reached at unix://, ssh:// and tcp://"
     elif environ.get("DOCKER_TLS_VERIFY") or environ.get("DOCKER_TLS"):
         reason = "TLS to an engine is not supported"
     elif not _is_loopback(asked):
         reason = "secrets and files of the workspace would cross the network unencrypted"
     else:
         return ()
-    return (Problem(message=f"DOCKER_HOST is {asked!r}: {reason}", where="DOCKER_HOST", hint=TUNNEL),)
+    return (Problem(message=f"DOCKER_HOST is {asked!r}: {reason}", where="DOCKER_HOST", hint=f"{OVER_SSH}."),)
 
 
 def _is_loopback(asked: str) -> bool:
@@ -83,6 +101,19 @@ def _is_loopback(asked: str) -> bool:
         return ipaddress.ip_address(url.hostname or "").is_loopback and url.port is not None
     except ValueError:
         return False
+
+
+def _problems(engine: ApiEngine, asked: str, environ: Mapping[str, str]) -> tuple[Problem, ...]:
+    """The same of an engine whose service is not there yet."""
+    if not asked.startswith("ssh://"):
+        return problems(engine)
+    from perstack_containers.tunnel import tried
+
+    try:
+        with tried(asked, environ) as path:
+            return problems(ApiEngine("Docker", path, Dialect()))
+    except SandboxUnavailable as error:
+        return (Problem(message=f"DOCKER_HOST is {asked!r}: {error}", where="DOCKER_HOST", hint=error.hint),)
 
 
 def problems(engine: ApiEngine) -> tuple[Problem, ...]:

@@ -32,9 +32,9 @@ def _runtime() -> RuntimeSpec:
     return offer.runtime("docker", summary=SUMMARY, host=_host)
 
 
-def _host(_: RuntimeContext) -> Host:
+def _host(context: RuntimeContext) -> Host:
     import os
 
     from perstack_runtime_docker.host import docker_host
 
-    return docker_host(os.environ)
+    return docker_host(os.environ, run_id=context.run_id)

@@ -6,15 +6,13 @@ import json
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perstack.errors import Problem
 from perstack_containers.api import ApiEngine
 from perstack_containers.engine import Dialect
-from perstack_containers.host import Host, Service
+from perstack_containers.host import Host, Service, service_directory
 from perstack_containers.http import EngineFailure
 
 if TYPE_CHECKING:
@@ -38,7 +36,7 @@ def podman_host(environ: Mapping[str, str], *, run_id: str) -> Host:
     path = _running_service(asked, environ)
     service = Service()
     if path is None:
-        directory = Path(_runtime_directory(environ)) / f"perstack-{run_id[:12]}"
+        directory = service_directory(environ, run_id)
         path = str(directory / "podman.sock")
         command = ("podman", "system", "service", "--time=0", f"unix://{path}")
         service = Service(command=command, environment=_environment(environ), directory=directory)
@@ -60,11 +58,6 @@ def _running_service(asked: str, environ: Mapping[str, str]) -> str | None:
     own = f"{environ.get('XDG_RUNTIME_DIR', '')}/podman/podman.sock"
     candidates = (SYSTEM_SOCKET,) if os.getuid() == 0 else (own,)
     return next((path for path in candidates if os.access(path, os.W_OK)), None)
-
-
-def _runtime_directory(environ: Mapping[str, str]) -> str:
-    own = environ.get("XDG_RUNTIME_DIR", "")
-    return own if os.path.isdir(own) and os.access(own, os.W_OK) else tempfile.gettempdir()
 
 
 def _environment(environ: Mapping[str, str]) -> dict[str, str]:
