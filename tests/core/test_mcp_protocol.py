@@ -108,6 +108,8 @@ async def test_AM6_a_list_of_tools_without_end_is_refused(page, reason) -> None:
         {"name": "other"},
         {"name": "other", "description": "x" * 20_000, "inputSchema": {}},
         {"name": "other", "inputSchema": {"enum": ["x" * 70_000]}},
+        {"name": "other", "inputSchema": {"type": "string"}},
+        {"name": "other", "inputSchema": {"type": ["object", "null"]}},
         {"name": "tool", "inputSchema": {}},
     ],
 )

@@ -13,7 +13,7 @@ from perstack.config.skills import InteractiveSkill, StdioSkill
 from perstack.errors import ConfigError
 from perstack.protocols import SkillTool
 from perstack.tools.catalogue import Toolbox, toolbox
-from perstack.tools.names import exposed_name, visible
+from perstack.tools.names import exposed_name, spoken_name, visible
 
 HIDDEN = "\x1b]0;x\x07\u202e\u200b\U000e0041\x9b"
 
@@ -45,6 +45,19 @@ def names(tools: Toolbox) -> list[str]:
 @given(st.text(max_size=200))
 def test_W_14_every_name_becomes_one_that_every_vendor_takes(name) -> None:
     assert re.fullmatch(r"[A-Za-z0-9_-]{0,64}", exposed_name(name))
+
+
+@pytest.mark.parametrize("schema", [{}, {"type": "object"}, {"required": []}])
+def test_W_14_every_tool_has_a_schema_that_every_vendor_takes(schema) -> None:
+    (definition,) = build({"files": [SkillTool(name="now", description="", input_schema=schema)]}).definitions
+    assert definition.input_schema == {"type": "object", "properties": {}, **schema}
+
+
+@given(st.text(max_size=200))
+def test_W_14_a_name_that_a_model_calls_becomes_one_that_every_vendor_takes(name) -> None:
+    spoken = spoken_name(name)
+    assert re.fullmatch(r"[A-Za-z0-9_-]{1,64}", spoken)
+    assert (spoken == name) == (re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name) is not None)
 
 
 @given(st.text("abc_-", min_size=65, max_size=99), st.text("abc_-", min_size=65, max_size=99))

@@ -134,7 +134,7 @@ def _tool(kind: ToolKind, skill: str, source: SkillTool) -> Tool:
     definition = ToolDefinition(
         name=exposed_name(source.name),
         description=description,
-        input_schema=visible_schema(source.input_schema),
+        input_schema={"type": "object", "properties": {}, **visible_schema(source.input_schema)},
     )
     return Tool(kind=kind, skill=skill, definition=definition, source=source)
 

@@ -80,6 +80,8 @@ def _tool(entry: object) -> SkillTool | str:
         return f"{_shown(name)} has a description of more than {DESCRIPTION_CHARACTERS} characters"
     if not isinstance(schema, dict) or len(json.dumps(schema)) > SCHEMA_CHARACTERS:
         return f"{_shown(name)} has no input schema, or one of more than {SCHEMA_CHARACTERS} characters"
+    if schema.get("type", "object") != "object":  # a vendor would refuse every request that offers it
+        return f"{_shown(name)} has an input schema that is of no object"
     output = entry.get("outputSchema")
     if output is not None and (not isinstance(output, dict) or len(json.dumps(output)) > SCHEMA_CHARACTERS):
         return f"{_shown(name)} has an output schema that is none, or one of more than {SCHEMA_CHARACTERS} characters"
