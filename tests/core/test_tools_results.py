@@ -18,6 +18,26 @@ def parts(*content: object, **more: object):
     return to_outcome({"content": list(content), **more}).contents
 
 
+@pytest.mark.parametrize(
+    ("content", "mime"),
+    [
+        (b"\xff\xd8\xff\xe0 jpeg", "image/jpeg"),
+        (b"GIF89a gif", "image/gif"),
+        (b"RIFF\0\0\0\0WEBPVP8 ", "image/webp"),
+        (b"\x89PNG\r\n\x1a\n", "image/png"),
+        (b"<svg/>", None),
+        (b"RIFF\0\0\0\0WAVE", None),
+        (b"", None),
+    ],
+)
+def test_an_image_has_the_type_of_its_content_and_what_is_none_is_left_out(content, mime) -> None:
+    (part,) = parts({"type": "image", "data": base64.b64encode(content).decode(), "mimeType": "image/png"})
+    if mime is None:
+        assert part == TextPart(text="[image left out: its content is no PNG, JPEG, GIF or WebP image]")
+    else:
+        assert part == ImagePart(encoded_data=base64.b64encode(content).decode(), mime_type=mime)
+
+
 def test_text_arrives_as_it_is() -> None:
     assert parts({"type": "text", "text": "a\n\x1b b"}) == (TextPart(text="a\n\x1b b"),)
 

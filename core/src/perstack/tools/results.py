@@ -27,6 +27,13 @@ NAME_CHARACTERS = 300
 IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 """What models take as images; any other type goes on as a file."""
 
+_STARTS = (
+    (b"\x89PNG", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF87a", "image/gif"),
+    (b"GIF89a", "image/gif"),
+)
+
 
 def to_outcome(result: Mapping[str, object]) -> CallOutcome:
     """The outcome that a ``tools/call`` result stands for; what cannot be used is named in its place."""
@@ -111,12 +118,22 @@ def _binary(kind: str, data: object, mime_type: object) -> ContentPart:
     if len(data) * 3 // 4 > limit + 2:
         return _left_out(kind, f"it is larger than {limit} bytes")
     try:
-        base64.b64decode(data, validate=True)
+        content = base64.b64decode(data, validate=True)
     except (binascii.Error, ValueError):
         return _left_out(kind, "its data is not base64")
-    if mime in IMAGE_TYPES:
-        return ImagePart(encoded_data=data, mime_type=mime)
-    return FilePart(encoded_data=data, mime_type=mime)
+    if mime not in IMAGE_TYPES:
+        return FilePart(encoded_data=data, mime_type=mime)
+    found = _image_type(content)
+    if found is None:
+        return _left_out(kind, "its content is no PNG, JPEG, GIF or WebP image")
+    return ImagePart(encoded_data=data, mime_type=found)
+
+
+def _image_type(content: bytes) -> str | None:
+    """The type by the content: vendors refuse a conversation that has an image under another type than its own."""
+    if content.startswith(b"RIFF") and content[8:12] == b"WEBP":
+        return "image/webp"
+    return next((mime for start, mime in _STARTS if content.startswith(start)), None)
 
 
 def _is_mime_type(value: str) -> bool:
