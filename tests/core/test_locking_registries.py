@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from perstack.errors import UserError
-from perstack.locking.registries import Ecosystem, Registries, npmrc, registries
+from perstack.locking.npm_settings import npm_registries, npmrc
+from perstack.locking.python_settings import python_registries
+from perstack.locking.registries import Ecosystem, Registries
 
 
 class User:
@@ -24,7 +26,8 @@ class User:
         target.write_text(text)
 
     def found(self, ecosystem: Ecosystem, **environ: str) -> Registries:
-        return registries(ecosystem, environ, home=self.home, root=self.root)
+        read = npm_registries if ecosystem == "npm" else python_registries
+        return read(environ, home=self.home, root=self.root)
 
     def urls(self, ecosystem: Ecosystem, **environ: str) -> list[str]:
         return [one.url for one in self.found(ecosystem, **environ).known]

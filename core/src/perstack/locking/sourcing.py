@@ -20,7 +20,9 @@ from perstack.locking.commands import ORIGIN
 from perstack.locking.fetching import Answer, Fetcher
 from perstack.locking.filling import compiled_into, fill_npm, fill_pypi
 from perstack.locking.lockfile import PackageSet, PypiPackage
-from perstack.locking.registries import Ecosystem, Registries, Registry, registries
+from perstack.locking.npm_settings import npm_registries
+from perstack.locking.python_settings import python_registries
+from perstack.locking.registries import Ecosystem, Registries, Registry
 from perstack.locking.resolving import NpmAnswers, PythonAnswers, consult, resolver_argv
 from perstack.policy.env import env_values
 from perstack.policy.packages import Launch, launch, packages, program
@@ -71,7 +73,8 @@ class Sources:
             SkillError: Its command line asks for what cannot be locked.
         """
         ecosystem = ECOSYSTEMS[program(policy.argv)]
-        found = registries(ecosystem, self.environ, home=self.home)
+        configured = npm_registries if ecosystem == "npm" else python_registries
+        found = configured(self.environ, home=self.home)
         for reason in found.ignored:
             self.say(f"not used: {sanitise_line(reason)}")
         if found.default:
