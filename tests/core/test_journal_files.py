@@ -275,6 +275,7 @@ def test_only_a_json_object_on_one_line_is_an_event(store, bad):
 def test_the_state_directory_follows_the_environment():
     assert default_state_dir({"PERSTACK_STATE_DIR": "/s", "XDG_STATE_HOME": "/x", "HOME": "/h"}) == Path("/s")
     assert default_state_dir({"PERSTACK_STATE_DIR": "s"}) == Path.cwd() / "s"
+    assert default_state_dir({"PERSTACK_STATE_DIR": "~/s"}) == Path.home() / "s"
     if sys.platform != "win32":
         assert default_state_dir({"XDG_STATE_HOME": "/x", "HOME": "/h"}) == Path("/x/perstack")
         assert default_state_dir({"XDG_STATE_HOME": "relative", "HOME": "/h"}) == Path("/h/.local/state/perstack")

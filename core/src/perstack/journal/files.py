@@ -40,7 +40,7 @@ def default_state_dir(environ: Mapping[str, str]) -> Path:
         UsageError: The environment names no home directory.
     """
     if explicit := environ.get("PERSTACK_STATE_DIR"):
-        return Path(explicit).absolute()
+        return Path(os.path.expanduser(explicit)).absolute()  # services and env files name it without a shell
     base = environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_STATE_HOME", "")
     if os.path.isabs(base):  # a relative one is to be ignored, says the XDG specification
         return Path(base) / "perstack"
