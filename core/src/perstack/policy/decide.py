@@ -124,13 +124,13 @@ def verdicts(
     Raises:
         PolicyError: A plugin failed to give its rules.
     """
-    case = _Case(loaded=loaded, registry=registry, runtime=runtime_spec, workspace=workspace)
+    decider = _Decider(loaded=loaded, registry=registry, runtime=runtime_spec, workspace=workspace)
     policies = {}
     problems: list[Problem] = []
     for expert in experts:
         skills = []
         for name, skill in _skills(expert):
-            policy, found = case.skill(expert, name, skill, (extra_env or {}).get(expert.key, ()))
+            policy, found = decider.skill(expert, name, skill, (extra_env or {}).get(expert.key, ()))
             skills.append(policy)
             problems += found
         policies[expert.key] = ExpertPolicy(expert=expert, skills=tuple(skills))
@@ -184,7 +184,7 @@ def _skills(expert: ExpertConfig) -> Iterator[tuple[str, SkillConfig]]:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Case:
+class _Decider:
     """What stays the same from skill to skill."""
 
     loaded: Loaded

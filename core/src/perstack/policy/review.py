@@ -129,10 +129,10 @@ def review(
         locked: Numbers of packages that skills are locked to, by ``EXPERT/SKILL``.
     """
     known = {*accepted, *loaded.project.policy.accept}
-    case = _Case(
+    reviewer = _Reviewer(
         loaded=loaded, keys=env.provider_keys(providers), asked=_asked(experts), tools=tools or {}, locked=locked or {}
     )
-    findings = [*case.project(), *(finding for expert in experts for finding in case.expert(expert))]
+    findings = [*reviewer.project(), *(finding for expert in experts for finding in reviewer.expert(expert))]
     return tuple(
         replace(found, accepted=not found.code.accept or found.id in known)
         for found in {found.id: found for found in findings}.values()
@@ -151,7 +151,7 @@ def _asked(experts: Sequence[ExpertConfig]) -> Mapping[str, Sequence[str]]:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Case:
+class _Reviewer:
     """One review: what is the same for all Experts."""
 
     loaded: Loaded
