@@ -20,8 +20,9 @@ Answer = Callable[[socketserver.StreamRequestHandler], object]
 
 
 @contextmanager
-def engine(folder: Path, rest: Answer, *, fit: bool = True) -> Iterator[str]:
-    """The address of something that tells of itself as Docker does if it is `fit`, and answers all else as `rest`."""
+def engine(folder: Path, rest: Answer, *, fit: int = 1000) -> Iterator[str]:
+    """The address of something that tells of itself as Docker does, `fit` times, and answers all else as `rest`."""
+    told: list[bytes] = []
 
     class Handler(socketserver.StreamRequestHandler):
         def handle(self) -> None:
@@ -29,7 +30,8 @@ def engine(folder: Path, rest: Answer, *, fit: bool = True) -> Iterator[str]:
                 line = self.rfile.readline()
                 while self.rfile.readline().strip():
                     pass
-                if fit and b" /info" in line:
+                if b" /info" in line and len(told) < fit:
+                    told.append(line)
                     self.wfile.write(said(FIT))
                 else:
                     rest(self)
@@ -65,7 +67,7 @@ ANSWERS: dict[str, Answer] = {
 @pytest.mark.parametrize("answer", ANSWERS)
 def test_AH3_what_does_not_answer_as_an_engine_is_refused_in_words_and_never_a_weaker_run(tmp_path, answer) -> None:
     project = Project(tmp_path, '[experts.box]\ninstruction = "Try."\n')
-    for fit in (False, True):
+    for fit in (0, 1000):
         with engine(tmp_path, ANSWERS[answer], fit=fit) as address, ModelServer([Turn(text="not reached")]) as server:
             env = {"DOCKER_HOST": address}
             refused = project.perstack("run", "box", "go", "--runtime", "docker", server=server, env=env)
@@ -77,6 +79,17 @@ def test_AH3_what_does_not_answer_as_an_engine_is_refused_in_words_and_never_a_w
         assert "itself failed" not in checked.stdout
         assert "Docker" in refused.stderr
         assert "fix: " in checked.stdout
+
+
+def test_AH3_an_engine_that_ends_after_it_was_asked_ends_the_run_in_words(tmp_path) -> None:
+    project = Project(tmp_path, '[experts.box]\ninstruction = "Try."\n')
+    with engine(tmp_path, ANSWERS["hangs up"], fit=1) as address, ModelServer([Turn(text="not reached")]) as server:
+        env = {"DOCKER_HOST": address}
+        ended = project.perstack("run", "box", "go", "--runtime", "docker", server=server, env=env)
+        assert server.requests == []
+    assert ended.exit_code == 2
+    assert "Docker could not run skill '@perstack/base'" in ended.stderr
+    assert "perstack doctor" in ended.stderr
 
 
 def test_AH2_cleaning_up_says_which_engine_could_not_be_asked(tmp_path) -> None:

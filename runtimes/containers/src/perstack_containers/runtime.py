@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -140,6 +140,15 @@ class ContainerRuntime:
         modes = {mount.mode for mount in policy.mounts}
         is_copy = any(mount.host != request.workspace for mount in policy.mounts)
         read_only = "ro" in modes or ("overlay" in modes and not is_copy)
+        with self._asking(f"run skill {policy.skill!r}"):
+            async with self._opened(request, read_only=read_only, is_copy=is_copy) as sandbox:
+                yield sandbox
+
+    @asynccontextmanager
+    async def _opened(
+        self, request: SandboxRequest, *, read_only: bool, is_copy: bool
+    ) -> AsyncIterator[ContainerSandbox]:
+        policy = request.policy
         async with (
             self._place.shared(policy, request.workspace, read_only=read_only, is_copy=is_copy) as view,
             background() as tasks,
@@ -165,10 +174,9 @@ class ContainerRuntime:
 
     async def reap(self) -> tuple[str, ...]:
         """What killed runs left is gone: containers and volumes, found by our labels and their supervisor's name."""
-        try:
+        with self._asking("remove what was left behind"):
             return await self._run(self._reap)
-        except EngineFailure as error:
-            raise self._failed("remove what was left behind", error) from error
+        raise AssertionError("the block above returns or raises")
 
     def _reap(self) -> tuple[str, ...]:
         ended = []
@@ -205,10 +213,7 @@ class ContainerRuntime:
     async def _image(self, recipe: Recipe) -> Image:
         async with self._building:
             if recipe not in self._images:
-                try:
-                    self._images[recipe] = await self._run(self._made, recipe)
-                except EngineFailure as error:
-                    raise self._failed("tell of its images", error) from error
+                self._images[recipe] = await self._run(self._made, recipe)
             return self._images[recipe]
 
     def _made(self, recipe: Recipe) -> Image:
@@ -257,16 +262,20 @@ class ContainerRuntime:
 
     async def _ask(self, policy: SkillPolicy, function: Callable[..., T], *args: object) -> T:
         """A call to the engine, whose failure is the skill's."""
-        try:
+        with self._asking(f"start skill {policy.skill!r}"):
             return await self._run(function, *args)
-        except EngineFailure as error:
-            raise self._failed(f"start skill {policy.skill!r}", error) from error
+        raise AssertionError("the block above returns or raises")
 
-    def _failed(self, what: str, error: EngineFailure) -> SandboxUnavailable:
-        return SandboxUnavailable(
-            f"{self._engine.name} could not {what}: {sanitise_line(str(error))}",
-            hint="Ask this machine what is wrong with: perstack doctor",
-        )
+    @contextmanager
+    def _asking(self, what: str) -> Iterator[None]:
+        """A failure of the engine inside this block is one that a person can read."""
+        try:
+            yield
+        except EngineFailure as error:
+            raise SandboxUnavailable(
+                f"{self._engine.name} could not {what}: {sanitise_line(str(error))}",
+                hint="Ask this machine what is wrong with: perstack doctor",
+            ) from error
 
     async def _run(self, function: Callable[..., T], *args: object) -> T:
         """A blocking call in a worker thread."""
