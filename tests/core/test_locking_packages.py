@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from package_registry import npm_archive, wheel
 from perstack.errors import PolicyError, SkillError
-from perstack.locking import npm, pypi
+from perstack.locking import npm, pypi, unpacking
 from perstack.locking.commands import with_packages
 from perstack.locking.filling import wheel_for
 from perstack.locking.lockfile import NpmPackage, PackageSet, PypiPackage
@@ -121,6 +121,21 @@ def test_AC2_a_small_archive_cannot_fill_the_memory(tmp_path, kind) -> None:
     assert set(files(tmp_path)) == {long}, "the control: names of an honest length need the same words"
     with at_most(8 * MIB), pytest.raises(SkillError, match="longer than it may be"):
         unpack_npm("p", small, tmp_path)
+
+
+def test_AC2_files_that_are_left_out_count_too(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(unpacking, "BYTES", MIB)
+
+    def beside(count: int) -> bytes:
+        members = [member(f"beside-{number}") for number in range(count)]
+        for one in members:
+            one.size = 600_000
+        return tar_with(*members)
+
+    unpack_npm("p", beside(3), tmp_path)  # the control
+    with pytest.raises(SkillError, match="longer than it may be"):
+        unpack_npm("p", beside(4), tmp_path)
+    assert files(tmp_path) == {}
 
 
 def test_AC2_a_small_wheel_cannot_fill_the_memory(tmp_path) -> None:

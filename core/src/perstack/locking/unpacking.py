@@ -128,6 +128,7 @@ class _Inflated(gzip.GzipFile):
 
     def __init__(self, archive: bytes) -> None:
         super().__init__(fileobj=io.BytesIO(archive))
+        self._whole = 2 * BYTES  # with all that is said of files, and those that are left out
         self.allow(0)
 
     def allow(self, size: int) -> None:
@@ -142,7 +143,8 @@ class _Inflated(gzip.GzipFile):
         """
         data = super().read(size)
         self._left -= len(data)
-        if self._left < 0:
+        self._whole -= len(data)
+        if min(self._left, self._whole) < 0:
             raise ValueError("it is longer than it may be")
         return data
 
