@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import secrets
 import signal
+import time
 
 import pytest
 from egress_box import egress_box
@@ -17,12 +19,13 @@ from locked import locked_project, note, shout, skill
 from package_registry import PackageRegistry
 from perstack.errors import ExitCode
 from perstack.testing.model_server import Call, ModelServer, Turn
-from perstack_containers.http import EngineFailure, call, containers, volumes
+from perstack_containers.http import EngineFailure, call, volumes
 from perstack_containers.labels import RUN, SUPERVISOR
 
 pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("far")]
 
 GONE_SECONDS = 10.0
+MOMENTS = 6
 OWNER = 4321
 
 
@@ -33,9 +36,13 @@ def far(tmp_path) -> Box:
 
 def left(one: Box, pid: int) -> list[str]:
     """Containers and volumes of a perstack process on the engine, and files of its runs here."""
-    found = [*containers(one.engine.address, {RUN: ""}), *volumes(one.engine.address, {RUN: ""})]
-    ours = [name for name, labels in found if labels.get(SUPERVISOR, "").split("/")[2:3] == [str(pid)]]
-    return ours + [str(path) for path in one.project.state.glob("sandboxes/*")]
+    files = [str(path) for path in one.project.state.glob("sandboxes/*")]
+    return [*one.engine.containers(pid), *volumes_of(one, pid), *files]
+
+
+def volumes_of(one: Box, pid: int) -> list[str]:
+    found = volumes(one.engine.address, {RUN: ""})
+    return [name for name, labels in found if labels.get(SUPERVISOR, "").split("/")[2:3] == [str(pid)]]
 
 
 CHANGES = """
@@ -154,16 +161,38 @@ def test_skills_of_a_run_work_on_one_copy_and_what_changed_here_meanwhile_is_kep
     assert left(far, process.pid) == []
 
 
-def test_AH1_AH2_a_kill_leaves_nothing_on_another_machine(far) -> None:
+def test_AH1_AH2_a_kill_at_any_moment_leaves_nothing_on_another_machine(far) -> None:
     prepare(far)
-    with ModelServer([Turn(calls=[Call("hang", {})]), Turn(text="done")]) as server:
-        process = far.project.start(*far.args(), server=server, env=far.all_env)
-        eventually(lambda: len(server.requests) >= 1, "the run is on its way", seconds=120)
-        assert len(left(far, process.pid)) == 5, "the control: two sandboxes, a copy, its holder, a directory here"
-        process.send_signal(signal.SIGKILL)
-        process.communicate(timeout=30)
-    eventually(lambda: not left(far, process.pid), "nothing is left", seconds=GONE_SECONDS)
+    far.ask("result = 1")  # the image is there
+    chance, met = random.Random(11), 0
+    for moment in range(MOMENTS):
+        with ModelServer([Turn(calls=[Call("hang", {})]), Turn(text="done")]) as server:
+            process = far.project.start(*far.args(), server=server, env=far.all_env)
+            if moment % 2:
+                eventually(lambda pid=process.pid: volumes_of(far, pid), "a copy is being made")
+            time.sleep(chance.random())  # the moment itself is what is tried
+            met += bool(volumes_of(far, process.pid))
+            process.send_signal(signal.SIGKILL)
+            process.communicate(timeout=30)
+        eventually(
+            lambda pid=process.pid: not left(far, pid), f"nothing is left of kill {moment}", seconds=GONE_SECONDS
+        )
+    assert met >= MOMENTS // 2, "the control: some kills met volumes"
     assert (far.workspace / "edited").read_text() == "as it was"
+
+
+def test_AX6_AF9_what_cannot_be_taken_as_a_whole_is_not_taken_and_the_run_says_so(far) -> None:
+    prepare(far)
+    deep = "import os\nopen('/workspace/edited', 'w').write('inside')\nos.chdir('/workspace')\nresult = 1\n"
+    deep += "for _ in range({}):\n    os.mkdir('d')\n    os.chdir('d')\n"
+    result = far.run(python(deep.format(120)))
+    assert result.exit_code == 0, result.stderr
+    notices = " ".join(str(event["message"]) for event in result.of("skillNotice"))
+    assert "nothing that skills changed is brought back from the engine" in notices
+    assert (far.workspace / "edited").read_text() == "as it was"
+    assert not (far.workspace / "d").exists()
+    assert far.run(python(deep.format(20))).exit_code == 0
+    assert (far.workspace / "edited").read_text() == "inside", "the control: what can be taken is"
 
 
 def test_N2_C1_AN3_a_skill_on_another_machine_reaches_what_its_list_names_and_nothing_else(tmp_path) -> None:
