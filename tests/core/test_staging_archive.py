@@ -114,6 +114,27 @@ def test_what_skills_changed_is_in_the_copy_and_belongs_to_whom_the_copy_does(co
     assert {(path.lstat().st_uid, path.lstat().st_gid) for path in copy.rglob("*")} == {ME}
 
 
+def test_what_is_unchanged_is_looked_for_in_the_copy_and_never_through_its_links(copy) -> None:
+    (copy.parent / "outside").mkdir()
+    (copy.parent / "outside/file").write_text("as it was")
+    (copy / "out").symlink_to("../outside")
+    data = archived(
+        member(f"{ROOT}/out", tarfile.DIRTYPE, mode=0o755),
+        member(f"{ROOT}/out/file", content=b"as it was"),
+        member(f"{ROOT}/gone", content=b"as it was"),
+        member(f"{ROOT}/second-name", tarfile.LNKTYPE, link=f"{ROOT}/gone"),
+    )
+    number = (copy / "gone").stat().st_ino
+    taken(data, copy)
+    assert tree(copy) == {
+        "out": (0o755, None),
+        "out/file": (0o644, b"as it was"),
+        "gone": (0o644, b"as it was"),
+        "second-name": (0o644, b"as it was"),
+    }
+    assert (copy / "gone").stat().st_ino == number, "the control: what is unchanged there is not written again"
+
+
 def sparse(made: tarfile.TarFile) -> None:
     """A file of a terabyte in a hundred bytes."""
     entry = tarfile.TarInfo(f"{ROOT}/sparse")

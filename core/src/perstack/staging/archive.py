@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import tarfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from io import BytesIO
 from pathlib import Path
 from typing import IO, cast
 
@@ -22,6 +24,7 @@ from perstack.staging.walk import MAX_DEPTH, MAX_ENTRIES, Seen, opened, scan, wa
 MAX_HEADER_BYTES = 64 * 1024
 """For the names of one entry, which are held in memory; the kernel's longest path has 4 KiB."""
 BUFFER = 64 * 1024
+NOT_TAKEN = "What came back from the engine cannot be taken"
 _HEADERS = frozenset(
     {
         tarfile.XHDTYPE,
@@ -104,39 +107,41 @@ def fetch(source: IO[bytes], directory: Path, *, root: str, place: Path) -> int:
     """
     found = os.stat(directory)
     try:
-        size = unpack(source, place, root=root, owner=Owner(found.st_uid, found.st_gid))
-        _take_over(directory, place)
-        return size
+        owner = Owner(found.st_uid, found.st_gid)
+        with _failing(NOT_TAKEN), opened(directory) as old:
+            place.mkdir(mode=0o700)
+            unpacked = _Unpacking(place, owner, Side(old))
+            unpacked.run(source, root)
+        _take_over(directory, place, unpacked.unchanged)
+        return unpacked.size
     finally:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def unpack(source: IO[bytes], target: Path, *, root: str, owner: Owner) -> int:
-    """The files, directories and links of an archive are in `target`, which was not there; no other kinds are.
-
-    A file with a second name becomes two files. Bits beyond those of permissions are dropped.
-
-    Returns:
-        How many bytes the files have.
-
-    Raises:
-        StagingError: It is no whole archive, names a place outside of `root`, or has too much in it.
-    """
-    with _failing("What came back from the engine cannot be taken"):
-        target.mkdir(mode=0o700)
-        return _Unpacking(target, owner).run(source, root)
-
-
 class _Unpacking:
-    """One archive that is being unpacked into a directory that nobody else can enter."""
+    """The files, directories and links of an archive, unpacked into a directory that nobody else can enter.
 
-    def __init__(self, target: Path, owner: Owner) -> None:
+    Other kinds are left out, a file with a second name becomes two, and bits beyond those of permissions are dropped.
+
+    Attributes:
+        unchanged: Files that are in `old` as they are here; they are not written again.
+        size: How many bytes all files have.
+    """
+
+    def __init__(self, target: Path, owner: Owner, old: Side) -> None:
+        self.unchanged: set[str] = set()
+        self.size = 0
         self._target = target
         self._owner = owner if os.geteuid() == 0 else None
+        self._old = old
         self._kinds: dict[str, str] = {}
-        self._bytes = 0
 
-    def run(self, source: IO[bytes], root: str) -> int:
+    def run(self, source: IO[bytes], root: str) -> None:
+        """Take all of it.
+
+        Raises:
+            StagingError: It is no whole archive, names a place outside of `root`, or has too much in it.
+        """
         with tarfile.open(fileobj=source, mode="r|", tarinfo=_Header, bufsize=BUFFER) as archive:
             for count, member in enumerate(archive):
                 archive.members.clear()  # type: ignore[attr-defined]  # they would stay in memory
@@ -149,22 +154,20 @@ class _Unpacking:
                     self._kinds[""] = "directory"
         if not self._kinds:
             raise StagingError("It is empty.")
-        return self._bytes
 
     def _take(self, archive: tarfile.TarFile, member: tarfile.TarInfo, path: str, root: str) -> None:
         above, _, _ = path.rpartition("/")
         if path in self._kinds or self._kinds.get(above) != "directory":
             raise StagingError(f"It names {path!r} twice, or in what is no directory.")
-        place = self._target / path
         if member.isdir():
             self._kinds[path] = "directory"
-            place.mkdir(mode=0o700)
-            place.chmod(member.mode & KEPT_BITS | 0o700)
+            (self._target / path).mkdir(mode=0o700)
+            (self._target / path).chmod(member.mode & KEPT_BITS | 0o700)
         elif member.issym():
             self._kinds[path] = "link"
-            place.symlink_to(member.linkname)
+            (self._target / path).symlink_to(member.linkname)
         elif member.islnk() and self._kinds.get(first := _inside(member.linkname, root)) == "file":
-            with open(self._target / first, "rb") as file:
+            with self._first(first) as file:
                 self._fill(path, file, os.fstat(file.fileno()).st_size, member.mode)
         elif member.isreg() and not member.issparse():
             content = archive.extractfile(member)
@@ -173,17 +176,39 @@ class _Unpacking:
             self._fill(path, content, member.size, member.mode)
         else:
             return  # a device, a pipe: nothing that a project holds
-        if self._owner:
-            os.chown(place, *self._owner, follow_symlinks=False)
+        if self._owner and path not in self.unchanged:
+            os.chown(self._target / path, *self._owner, follow_symlinks=False)
+
+    @contextmanager
+    def _first(self, path: str) -> Iterator[IO[bytes]]:
+        """The file that was taken under another name."""
+        if path not in self.unchanged:
+            with open(self._target / path, "rb") as file:
+                yield file
+        else:
+            with self._old.file(path) as handle, open(handle, "rb", closefd=False) as file:
+                yield file
 
     def _fill(self, path: str, content: IO[bytes], size: int, mode: int) -> None:
-        self._bytes += size
-        if self._bytes > MAX_BYTES:
+        self.size += size
+        if self.size > MAX_BYTES:
             raise StagingError(f"It holds more than {MAX_BYTES} bytes.")
         self._kinds[path] = "file"
+        mode = mode & KEPT_BITS | 0o400
+        if size <= CHUNK:
+            data = content.read(size)
+            if self._is_there(path, data, mode):
+                self.unchanged.add(path)
+                return
+            content = BytesIO(data)
         with open(self._target / path, "xb") as file:
             shutil.copyfileobj(content, file, CHUNK)
-            os.fchmod(file.fileno(), mode & KEPT_BITS | 0o400)
+            os.fchmod(file.fileno(), mode)
+
+    def _is_there(self, path: str, data: bytes, mode: int) -> bool:
+        with suppress(OSError), self._old.file(path) as handle:
+            return stat.S_IMODE(os.fstat(handle).st_mode) == mode and os.read(handle, len(data) + 1) == data
+        return False
 
 
 class _Header(tarfile.TarInfo):
@@ -217,12 +242,14 @@ def _inside(name: str, root: str) -> str:
     return "/".join(parts)
 
 
-def _take_over(directory: Path, arrived: Path) -> None:
+def _take_over(directory: Path, arrived: Path, unchanged: set[str]) -> None:
     with _failing(f"The copy {str(directory)!r} cannot be changed"), opened(directory) as old, opened(arrived) as new:
         there, came = scan(old), scan(new)
         before, after = Side(old), Side(new)
         for path in sorted(there, reverse=True):  # what is in a directory before the directory
             was = there[path]
+            if path in unchanged:
+                continue
             if path not in came or came[path].is_directory != was.is_directory:
                 (os.rmdir if was.is_directory else os.unlink)(directory / path)
         for path in sorted(came):
