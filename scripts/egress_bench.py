@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import shutil
 import socket
 import ssl
@@ -41,11 +42,20 @@ WAYS = (SQUID, GATE, BOTH, GATE + FORWARDED, BOTH + FORWARDED)
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """Milliseconds of each request by way, MiB/s of a large answer by way, and the gate's memory with 500 tunnels."""
+    """What was seen of each way, and the gate's memory with 500 tunnels.
+
+    Attributes:
+        requests: Milliseconds of each request by way.
+        denials: Milliseconds of each.
+        rates: MiB/s of large answers by way.
+        costs: CPU seconds of all processes for each GiB of them.
+        memory: Bytes.
+    """
 
     requests: dict[str, list[float]]
     denials: list[float]
     rates: dict[str, list[float]]
+    costs: dict[str, list[float]]
     memory: int
 
     def denial(self) -> float:
@@ -67,6 +77,10 @@ class Measured:
         """Per cent of the direct rate; the best of a few, because noise only ever slows."""
         return 100 * max(self.rates[way]) / max(self.rates[DIRECT])
 
+    def cost(self, way: str) -> float:
+        """CPU seconds for each GiB of a large answer: of the server, the client, and whatever is between them."""
+        return sum(self.costs[way]) / len(self.costs[way])
+
 
 def quantile(values: list[float], share: float) -> float:
     return sorted(values)[int(share * (len(values) - 1))]
@@ -87,13 +101,14 @@ def measure() -> Measured:
     from perstack.testing.fnet.internet import Internet
 
     wide = {"connections": 10**4, "requests_per_minute": 10**6, "bytes_up": 2**50, "bytes_down": 2**50}
-    entry = SkillEntry(name="bench", domains=[HOST], budgets={"skill": wide, "host": wide})
+    entry = SkillEntry(name="bench", domains=[HOST], budgets={"skill": wide, "host": wide}, key=secrets.token_hex(16))
     with contextlib.ExitStack() as undo:
         folder = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="bench-egress-")))
         internet = undo.enter_context(Internet(folder, names=[HOST]))
         internet.site(HOST, ADDRESS)
         internet.pages["/large"] = ("application/octet-stream", bytes(LARGE))
         direct, squid = (undo.enter_context(gate(internet, entry, squid=squid)) for squid in (False, True))
+        processes = [os.getpid(), direct.pid, squid.pid]
         ways: dict[str, list[str | int]] = {
             DIRECT: [HOST, 443],
             SQUID: ["127.0.0.1", 3201],
@@ -102,14 +117,20 @@ def measure() -> Measured:
         }
         for at, way in enumerate((GATE, BOTH)):
             port = FORWARDER_PORT + at
-            command = internet.namespace.command(*PROXY, "forward", str(ways[way][0]), str(port))
-            forwarder = undo.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE))
+            command = internet.namespace.command(*PROXY, "forward", str(ways[way][0]), str(port), "--offer")
+            forwarder = undo.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
             undo.callback(forwarder.kill)
+            assert forwarder.stdin is not None
             assert forwarder.stdout is not None
+            forwarder.stdin.write(entry.key.encode() + b"\n")
+            forwarder.stdin.flush()
             forwarder.stdout.readline()
+            processes.append(forwarder.pid)
             ways[way + FORWARDED] = ["127.0.0.1", port]
         client = internet.namespace.command(sys.executable, __file__)
-        given = json.dumps({"ways": ways, "authority": str(internet.authority), "gate": direct.pid})
+        given = json.dumps(
+            {"ways": ways, "authority": str(internet.authority), "gate": direct.pid, "processes": processes}
+        )
         done = subprocess.run(client, input=given, stdout=subprocess.PIPE, text=True, check=True, timeout=300)
         return Measured(**json.loads(done.stdout))
 
@@ -146,6 +167,12 @@ def gate(internet: Internet, entry: SkillEntry, *, squid: bool) -> Iterator[Runn
                     process.wait(20)
 
 
+def with_children(pid: int) -> list[int]:
+    """The process and those that it started."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    return [pid, *(int(word) for task in tasks for word in task.read_text().split())]
+
+
 # --- the client process --------------------------------------------------------------------------------------------
 
 
@@ -180,10 +207,20 @@ def timed(into: list[float]) -> Iterator[None]:
     into.append(1000 * (time.perf_counter() - started))
 
 
-def client(ways: dict[str, list[str | int]], authority: str, gate: int) -> dict[str, object]:
+def cpu_seconds(processes: set[int]) -> float:
+    """What they and this process have used of the processors."""
+    ticks = 0
+    for pid in processes:
+        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(words[11]) + int(words[12])
+    return ticks / os.sysconf("SC_CLK_TCK") + time.process_time()
+
+
+def client(ways: dict[str, list[str | int]], authority: str, gate: int, processes: list[int]) -> dict[str, object]:
     context = ssl.create_default_context(cafile=authority)
     requests: dict[str, list[float]] = {way: [] for way in ways}
     rates: dict[str, list[float]] = {way: [] for way in ways}
+    costs: dict[str, list[float]] = {way: [] for way in ways}
     denials: list[float] = []
     for _ in range(ROUNDS):
         for way, place in ways.items():
@@ -191,18 +228,21 @@ def client(ways: dict[str, list[str | int]], authority: str, gate: int) -> dict[
                 get(connected(place, proxy=way != DIRECT), context, "/")
         with timed(denials):
             connected(ways[GATE], proxy=True, host=DENIED).close()
+    used = {found for pid in processes[1:] for found in with_children(pid)} | {processes[0]}
     for _ in range(3):
         for way, place in ways.items():
             took: list[float] = []
+            before = cpu_seconds(used)
             with timed(took):
                 assert get(connected(place, proxy=way != DIRECT), context, "/large") > LARGE
             rates[way].append(LARGE / MIB / (took[0] / 1000))
+            costs[way].append((cpu_seconds(used) - before) * 1024 * MIB / LARGE)
     tunnels = [connected(ways[GATE], proxy=True) for _ in range(TUNNELS)]
     pages = int(Path(f"/proc/{gate}/statm").read_text().split()[1])
     for tunnel in tunnels:
         tunnel.close()
     memory = pages * os.sysconf("SC_PAGE_SIZE")
-    return {"requests": requests, "denials": denials, "rates": rates, "memory": memory}
+    return {"requests": requests, "denials": denials, "rates": rates, "costs": costs, "memory": memory}
 
 
 if __name__ == "__main__":

@@ -44,6 +44,7 @@ class SkillEntry:
     off: Sequence[str] = ()
     budgets: dict[str, object] = field(default_factory=dict)
     uids: Sequence[int] = ()
+    key: str = ""
 
     def wire(self, folder: Path) -> dict[str, object]:
         rules = [
@@ -58,6 +59,7 @@ class SkillEntry:
             "rules": rules,
             "budgets": self.budgets,
             "uids": list(self.uids),
+            "key": self.key,
         }
 
 

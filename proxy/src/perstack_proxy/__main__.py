@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _forward(words[1], int(words[2]))  # it starts with every skill, and argparse takes 10 ms
         options = _parser().parse_args(words)
         if options.command == "forward":
-            return _forward(options.socket, options.port)
+            return _forward(options.socket, options.port, sys.stdin.readline().strip() if options.offer else "")
         return {"gate": _gate, "squid-config": _squid_config, "check": _check}[options.command](options)
     except (OSError, OverflowError, ValueError, RuntimeError) as error:
         print(f"perstack-proxy {words[0]}: {error}", file=sys.stderr)  # noqa: T201 - a command speaks
@@ -44,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     forward = commands.add_parser("forward", help="lead a port on loopback to the gate's socket")
     forward.add_argument("socket", help="the unix socket of the gate")
     forward.add_argument("port", type=int, nargs="?", default=3128, help="0 picks a free one; the port is printed")
+    forward.add_argument("--offer", action="store_true", help="give the port to the gate, with its key from stdin")
     commands.add_parser("squid-config", help="print Squid's file for the policy on stdin")
     check = commands.add_parser("check", help="say what the policy on stdin says of a host, and which line says so")
     check.add_argument("skill", help="the skill's name in the policy")
@@ -104,12 +105,12 @@ def _write_stdout(line: bytes) -> None:
         view = view[os.write(1, view) :]
 
 
-def _forward(path: str, port: int) -> int:
+def _forward(path: str, port: int, key: str = "") -> int:
     from perstack_proxy.forward import Forwarder
 
     forwarder = Forwarder(path, port=port)
     _write_stdout(f"{forwarder.port}\n".encode())
-    forwarder.run()
+    forwarder.run(key)
     return 0
 
 

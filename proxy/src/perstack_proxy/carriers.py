@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from typing import Protocol
 
-#: Bytes moved at once, and what a pipe of Linux holds without asking for more.
-CHUNK_BYTES = 64 * 1024
+#: Bytes moved at once, and what a pipe is made to hold where the kernel lets us.
+CHUNK_BYTES = 256 * 1024
 _POOL = 64
 
 
@@ -72,7 +73,7 @@ class Pipes:
 
     def get(self) -> tuple[int, int]:
         """An empty pipe, its reading end first."""
-        return self._idle.pop() if self._idle else os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        return self._idle.pop() if self._idle else _pipe()
 
     def put(self, pipe: tuple[int, int], *, empty: bool) -> None:
         """The pipe is kept, or closed if it is not empty or enough are kept."""
@@ -85,6 +86,16 @@ class Pipes:
         """No pipe is kept."""
         while self._idle:
             _close(self._idle.pop())
+
+
+def _pipe() -> tuple[int, int]:
+    """As wide as a chunk, or as wide as it comes: all pipes of an ordinary user share one bound."""
+    import fcntl  # splice is Linux's, and so is this
+
+    pipe = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(pipe[1], fcntl.F_SETPIPE_SZ, CHUNK_BYTES)
+    return pipe
 
 
 def _close(pipe: tuple[int, int]) -> None:

@@ -7,9 +7,11 @@ half understood is none.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection
 from typing import NamedTuple
 
+from perstack_proxy.handover import KEY_BYTES
 from perstack_proxy.parent import Parent, ParentError, parse_parent
 from perstack_proxy.patterns import PatternError, parse
 from perstack_proxy.rules import Budget, Budgets, Rule, SkillRules
@@ -26,11 +28,13 @@ class Listener(NamedTuple):
         rules: What the skill may reach.
         socket: Absolute path of its unix socket.
         uids: Users that may connect; empty means the gate's own.
+        key: What a port that is given to the gate has to come with; empty means that none is taken.
     """
 
     rules: SkillRules
     socket: str
     uids: frozenset[int] = frozenset()
+    key: str = ""
 
 
 class Policy(NamedTuple):
@@ -107,7 +111,7 @@ def _parent(value: object) -> Parent:
 
 
 def _listener(value: object, place: str) -> Listener:
-    optional = {"expert", "skill", "rules", "budgets", "uids"}
+    optional = {"expert", "skill", "rules", "budgets", "uids", "key"}
     table = _table(value, place, required={"name", "socket"}, optional=optional)
     rules = tuple(_rule(item, f"{place}.rules[{at}]") for at, item in enumerate(_list(table.get("rules", []), place)))
     path = _text(table["socket"], f"{place}.socket")
@@ -124,7 +128,10 @@ def _listener(value: object, place: str) -> Listener:
         budgets=_budgets(table.get("budgets", {}), f"{place}.budgets"),
     )
     uids = frozenset(int(_number(uid, f"{place}.uids", whole=True)) for uid in _list(table.get("uids", []), place))
-    return Listener(skill, path, uids)
+    key = _text(table.get("key", ""), f"{place}.key")
+    if key and not re.fullmatch(f"[0-9a-f]{{{KEY_BYTES}}}", key):
+        raise ControlError(f"{place}.key is not {KEY_BYTES} hexadecimal digits")
+    return Listener(skill, path, uids, key)
 
 
 def _rule(value: object, place: str) -> Rule:

@@ -1,15 +1,19 @@
 """The forwarder inside a sandbox: a port on loopback that leads to one unix socket, and nowhere else.
 
-It reads nothing of what it carries: the gate decides. One thread and no asyncio, because it starts with every skill.
+It gives the port to the gate, which then accepts there itself. Where that cannot be, it carries every connection, and
+reads nothing of it: the gate decides. One thread and no asyncio, because it starts with every skill.
 """
 
 from __future__ import annotations
 
 import contextlib
 import socket
+from typing import TYPE_CHECKING
 
-from perstack_proxy.loop import READ, Loop
-from perstack_proxy.relay import Relay
+from perstack_proxy.handover import connected, is_taken, offer
+
+if TYPE_CHECKING:
+    from perstack_proxy.relay import Relay
 
 HOST = "127.0.0.1"
 PORT = 3128
@@ -34,48 +38,44 @@ class Forwarder:
 
     def __init__(self, path: str, *, host: str = HOST, port: int = PORT) -> None:
         self._path = path
-        self._loop = Loop()
-        self._relay = Relay(self._loop)
         self._listening = socket.create_server((host, port), backlog=_BACKLOG)
-        self._listening.settimeout(0)
-        self._loop.watch(self._listening, READ, self._accept)
 
     @property
     def port(self) -> int:
         """The port that is listened to."""
         return int(self._listening.getsockname()[1])
 
-    def run(self) -> None:
-        """Serve until `stop`."""
-        self._loop.run()
+    def run(self, key: str = "") -> None:
+        """Serve for ever. A gate that takes the port for this key leaves nothing to do as long as it lives."""
+        gate = offer(self._listening, self._path, key) if key else None
+        if gate is not None:
+            with gate:
+                if is_taken(gate):
+                    gate.recv(1)
+        self._carry()
+
+    def close(self) -> None:
+        """Nothing is held any more: the port is another process's, or nobody's."""
         self._listening.close()
-        self._relay.end_all()
-        self._loop.close()
 
-    def stop(self) -> None:
-        """`run` returns, soon. From any thread."""
-        self._loop.stop()
+    def _carry(self) -> None:
+        from perstack_proxy.loop import READ, Loop
+        from perstack_proxy.relay import Relay
 
-    def _accept(self, _: int) -> None:
+        loop = Loop()
+        relay = Relay(loop)
+        self._listening.settimeout(0)
+        loop.watch(self._listening, READ, lambda _: self._accept(relay))
+        loop.run()
+
+    def _accept(self, relay: Relay) -> None:
         # One at a time: whoever else waits makes the port ready again, and a second try that finds nobody is dear.
         with contextlib.suppress(BlockingIOError, ConnectionError):
             client, _address = self._listening.accept()
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            gate = self._connect()
+            gate = connected(self._path) if len(relay.tunnels) < _CONNECTIONS else None
             if gate is None:
                 with client, contextlib.suppress(OSError):
                     client.send(_UNAVAILABLE)
             else:
-                self._relay.add(client, gate)
-
-    def _connect(self) -> socket.socket | None:
-        if len(self._relay.tunnels) >= _CONNECTIONS:
-            return None
-        gate = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        gate.settimeout(0)  # a gate that does not accept must not stop the others
-        try:
-            gate.connect(self._path)
-        except OSError:
-            gate.close()
-            return None
-        return gate
+                relay.add(client, gate)

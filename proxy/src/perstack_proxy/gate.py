@@ -20,6 +20,7 @@ from perstack_proxy.audit import Audit, AuditLost
 from perstack_proxy.budgets import BudgetSpent
 from perstack_proxy.control import ControlError, Grant, Listener
 from perstack_proxy.dialer import Dialer
+from perstack_proxy.handover import NoPort, accept_at, receive
 from perstack_proxy.handshake import response, serve
 from perstack_proxy.linger import LINGER_SECONDS
 from perstack_proxy.loop import READ, Loop
@@ -55,11 +56,15 @@ class Gate:
         self._rules: dict[Tunnel, tuple[Skill, str]] = {}
         self._skills: dict[str, Skill] = {}
         self._sockets: dict[str, socket.socket] = {}
+        self._keys: dict[Skill, str] = {}
+        self._owners: list[socket.socket] = []
         self._handshakes: set[socket.socket] = set()
         try:
             for at, listener in enumerate(listeners):
                 skill = Skill(listener.rules, audit=audit, dialer=dialer(at))
                 self._skills[listener.rules.name] = skill
+                if listener.key:
+                    self._keys[skill] = listener.key
                 self._listen(listener, skill)
         except BaseException:
             self.close()
@@ -101,6 +106,9 @@ class Gate:
             with contextlib.suppress(OSError):
                 os.unlink(path)
         self._sockets.clear()
+        for owner in list(self._owners):
+            with contextlib.suppress(OSError):
+                owner.shutdown(socket.SHUT_RDWR)
 
     def _listen(self, listener: Listener, skill: Skill) -> None:
         with contextlib.suppress(FileNotFoundError):
@@ -119,15 +127,15 @@ class Gate:
         with contextlib.suppress(BlockingIOError, ConnectionError):
             client, _ = listening.accept()
             client.settimeout(None)
-            with contextlib.suppress(AuditLost):
-                self._admit(client, skill, uids)
-
-    def _admit(self, client: socket.socket, skill: Skill, uids: frozenset[int]) -> None:
-        uid = peer_uid(client)
-        if uid is not None and uid not in uids:
+            uid = peer_uid(client)
+            if uid is None or uid in uids:
+                self._admit(client, skill, self._take_port if skill in self._keys else self._serve)
+                return
             client.close()
-            skill.record_deny(Request(), Verdict(PEER, f"user {uid} may not use this socket"))
-            return
+            with contextlib.suppress(AuditLost):
+                skill.record_deny(Request(), Verdict(PEER, f"user {uid} may not use this socket"))
+
+    def _admit(self, client: socket.socket, skill: Skill, serve: Callable[[socket.socket, Skill], None]) -> None:
         try:
             skill.ledger.enter()
         except BudgetSpent as error:
@@ -135,17 +143,34 @@ class Gate:
             with client, contextlib.suppress(OSError):
                 client.settimeout(0)
                 client.send(response(denied, Request()))
-            skill.record_deny(Request(), denied.verdict)
+            with contextlib.suppress(AuditLost):
+                skill.record_deny(Request(), denied.verdict)
             return
         self._handshakes.add(client)
         # Thread.start() waits until the thread runs, and everything on this thread waits with it.
-        _thread.start_new_thread(self._serve, (client, skill))
+        _thread.start_new_thread(serve, (client, skill))
 
     def _serve(self, client: socket.socket, skill: Skill) -> None:
         try:
             serve(client, skill, self._carrier(skill))
         finally:
             self._handshakes.discard(client)
+
+    def _take_port(self, client: socket.socket, skill: Skill) -> None:
+        """The client gives its port away, once, or is served like any other."""
+        port = None
+        with contextlib.suppress(NoPort):
+            port = receive(client, self._keys.get(skill, ""))
+            if port is None:
+                self._serve(client, skill)
+                return
+        self._keys.pop(skill, None)
+        self._handshakes.discard(client)
+        skill.ledger.leave()
+        with client:
+            if port is not None:
+                self._owners.append(client)
+                accept_at(port, client, lambda accepted: self._admit(accepted, skill, self._serve))
 
     def _end_handshakes(self) -> None:
         """Whoever still waits for a client is told that it left, so that each opened tunnel has its last line.

@@ -26,7 +26,7 @@ SPENT = "bytes"
 STOPPED = "stopped"
 
 #: Chunks that one direction carries before the others get their turn.
-_TURN = 16
+_TURN = 4
 _UNBOUNDED = 2**62
 
 

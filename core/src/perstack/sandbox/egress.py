@@ -22,6 +22,7 @@ def gate_policy(
     *,
     socket: Callable[[SkillPolicy], str],
     uids: Collection[int] = (),
+    key: Callable[[SkillPolicy], str] = lambda _: "",
     parent: str | None = None,
     budgets: JsonObject | None = None,
 ) -> bytes:
@@ -31,6 +32,7 @@ def gate_policy(
         policies: The skills of the whole closure of delegates.
         socket: Absolute path of each skill's unix socket, as the gate sees it.
         uids: Users that may connect; empty means the gate's own.
+        key: What the port of each skill's sandbox is given to the gate with; empty where none is.
         parent: URL of the proxy that leads out of this network, with its password. It resolves the names, so a runtime
             that sets it does not claim `private-addresses`.
         budgets: Of each skill, in the control channel's form; None are the gate's own.
@@ -43,6 +45,7 @@ def gate_policy(
             "socket": socket(policy),
             "rules": [{"pattern": grant.pattern, "origin": str(grant.origin)} for grant in policy.egress],
             "uids": sorted(uids),
+            "key": key(policy),
             "budgets": budgets or {},
         }
         for policy in policies

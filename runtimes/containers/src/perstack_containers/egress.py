@@ -6,6 +6,7 @@ any sandbox of the run does, so that what a skill has used up counts for the who
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from perstack_containers.engine import ContainerEngine, Dialect, Image
     from perstack_containers.place import View
     from perstack_containers.report import Report
+from perstack_proxy.handover import KEY_BYTES
 
 NAME = "egress"
 SOCKETS = "/run/sockets"
@@ -64,11 +66,13 @@ class Way:
 
     Attributes:
         volume: Holds the skill's socket.
+        key: What its sandbox gives its port to the gate with. The skill never has it.
         gate: What holds of the container behind it.
         serves: Returns once the gate takes connections.
     """
 
     volume: Volume
+    key: str
     gate: Later[frozenset[Control]]
     serves: Callable[[], Awaitable[object]]
 
@@ -113,6 +117,7 @@ class Egress:
         self._lock = anyio.Lock()
         self._holders = 0
         self._policies = tuple(policy for policy in context.policies if policy.egress and policy.argv)
+        self._keys = {identity(policy): secrets.token_hex(KEY_BYTES // 2) for policy in self._policies}
         self._volumes: dict[str, str] = {}
         self._gate: Gate | None = None
         self._holds: frozenset[Control] = frozenset()
@@ -144,7 +149,8 @@ class Egress:
         if name is None:
             raise SandboxUnavailable(f"Skill {policy.skill!r} is not among those that this run was decided for.")
         volume = Volume(name=name, target=EGRESS, read_only=True)
-        return Way(volume=volume, gate=Later(tasks, partial(self._started, view)), serves=self._serves)
+        key = self._keys[identity(policy)]
+        return Way(volume=volume, key=key, gate=Later(tasks, partial(self._started, view)), serves=self._serves)
 
     async def _serves(self) -> None:
         gate = self._gate
@@ -238,6 +244,7 @@ class Egress:
         policy = gate_policy(
             self._policies,
             socket=lambda one: f"{SOCKETS}/{places.index(identity(one))}/gate.sock",
+            key=lambda one: self._keys[identity(one)],
             parent=settings.parent_proxy or None,
         )
         gate, evidence = Gate.start(self._engine, spec)

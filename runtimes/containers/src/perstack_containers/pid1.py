@@ -3,7 +3,7 @@
 Run as ``python3 -I -S pid1.py``. What crosses its standard streams before the skill's first byte:
 
     pid 1 → perstack   {"facts": …}                      a line: what is true inside, before any secret arrives
-    perstack → pid 1   8 hexadecimal digits, then that many bytes of {"argv": …, "env": …, "cwd": …}
+    perstack → pid 1   8 hexadecimal digits, then that many bytes of {"argv": …, "env": …, "cwd": …, "key": …}
     pid 1 → perstack   {"started": true} or {"failed": reason}    a line; after it the stream is the skill's
 
 The skill inherits the three streams. The secrets are nowhere but in its environment: not in the container's
@@ -51,12 +51,15 @@ def main() -> int:
     from perstack_proxy.processes import set_not_dumpable
 
     set_not_dumpable()  # before the secrets arrive
-    if os.path.isdir(EGRESS):
-        start_forwarder()
+    tell_forwarder = start_forwarder() if os.path.isdir(EGRESS) else None
     tell({"facts": facts()})
     order = read_order()
     if order is None:
         return 0
+    if tell_forwarder is not None:
+        with suppress(OSError):
+            os.write(tell_forwarder, str(order.pop("key", "")).encode())
+        os.close(tell_forwarder)
     wake = wake_on_children()
     child = start(order)
     del order
@@ -162,17 +165,26 @@ def read_exactly(size: int) -> bytes:
     return data
 
 
-def start_forwarder() -> None:
-    """A port on loopback leads to the gate's socket from now on; the process that serves it knows no secret."""
+def start_forwarder() -> int:
+    """A port on loopback leads to the gate's socket from now on; the process that serves it knows no secret.
+
+    Returns:
+        Where it is told the key with which the gate takes the port. It serves from then on.
+    """
     from perstack_proxy.forward import Forwarder
 
     forwarder = Forwarder(f"{EGRESS}/gate.sock")
+    told, telling = os.pipe()
     if os.fork() == 0:
+        os.close(telling)
         nothing = os.open(os.devnull, os.O_RDWR)
         for fd in (0, 1, 2):
             os.dup2(nothing, fd)
-        forwarder.run()
+        forwarder.run(os.read(told, 4096).decode())
         os._exit(0)
+    os.close(told)
+    forwarder.close()
+    return telling
 
 
 def wake_on_children() -> int:

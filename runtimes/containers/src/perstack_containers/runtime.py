@@ -84,7 +84,8 @@ class ContainerSandbox:
         bundled = policy.argv[: len(BUNDLED)] == BUNDLED  # what follows is the configuration's policy for it
         argv = (*BASE_SKILL, *policy.argv[len(BUNDLED) :]) if bundled else policy.argv
         env = skill_env(self._request.env, proxy=PROXY if policy.egress else {})
-        await self._process.order({"argv": list(argv), "env": dict(env), "cwd": WORKSPACE})
+        key = self._way.key if self._way is not None else ""
+        await self._process.order({"argv": list(argv), "env": dict(env), "cwd": WORKSPACE, "key": key})
         answer = await self._process.line()
         if answer.get("started") is not True:
             reason = sanitise_line(str(answer.get("failed", "it says nothing")))
