@@ -120,6 +120,19 @@ def test_AF10_AS6_AS7_AF11_the_engine_gets_neither_a_path_nor_a_secret_of_ours(f
     assert left(far, process.pid) == []
 
 
+def test_AH3_AF11_an_engine_of_another_machine_behind_a_socket_here_is_refused_and_mounts_nothing_else(far) -> None:
+    prepare(far)
+    far.env["DOCKER_HOST"] = "unix:///var/lib/perstack-test/docker.sock"
+    for place in [far.workspace, *far.workspace.rglob("*")]:
+        os.chown(place, OWNER, OWNER)
+    refused = far.run(python("result = 1"))
+    assert refused.exit_code == ExitCode.FAILED
+    assert "bind source path does not exist" in refused.stderr
+    assert "ssh://USER@MACHINE" in refused.stderr
+    del far.env["DOCKER_HOST"]
+    assert far.ask("result = 1") == [1], "the control: with an address that says so it works"
+
+
 def test_F2_AF9_ro_brings_nothing_back_and_overlay_waits_for_the_person(far) -> None:
     prepare(far)
     try_to = "\ntry:\n    open('/workspace/edited', 'w')\nexcept OSError as error: result = error.strerror\n"

@@ -51,6 +51,9 @@ WORKERS = 16
 SECCOMP_FILTER = 2
 NO_NAMES = ("127.0.0.1",)
 """Name servers of a sandbox where no file of ours can be mounted that says so: nobody answers there."""
+NOT_MOUNTED = "bind source path does not exist"
+"""What Docker says where it sees no files of ours."""
+ELSEWHERE = "The engine sees other files than perstack. If it is on another machine, name it as ssh://USER@MACHINE."
 PROXY = proxy_variables(f"http://{HOST}:{PORT}", node_preload="/opt/perstack/lib/perstack_proxy/node_proxy.cjs")
 """Variables of a skill that has domains."""
 BASE_SKILL = ("python3", "-E", "-P", "-m", "perstack_skill_base")
@@ -275,7 +278,7 @@ class ContainerRuntime:
         except EngineFailure as error:
             raise SandboxUnavailable(
                 f"{self._engine.name} could not {what}: {sanitise_line(str(error))}",
-                hint="Ask this machine what is wrong with: perstack doctor",
+                hint=ELSEWHERE if NOT_MOUNTED in str(error) else "Ask this machine what is wrong with: perstack doctor",
             ) from error
 
     async def _run(self, function: Callable[..., T], *args: object) -> T:
