@@ -125,7 +125,7 @@ result = [reads(forwarder, "fd"), reads("self", "fd") != "refused", get("api.exa
 """
 
 
-def test_AN18_a_skill_cannot_look_into_its_forwarder_which_is_not_on_the_way_of_a_connection(outside) -> None:
+def test_AN16_a_skill_cannot_look_into_its_forwarder_which_is_not_on_the_way_of_a_connection(outside) -> None:
     result = outside.run(outside.python(STOPPED))
     assert outside.found(result) == [["refused", True, "hello"]], result.stderr
 

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from engines import eventually
 from gates import SECONDS, SkillEntry, connect, dial, gate_here, read_to_end
+from perstack.testing.waiting import eventually
 from perstack_proxy.handover import accept_at
 
 KEY = secrets.token_hex(16)
@@ -142,7 +142,7 @@ KINDS = ["unix", "connection", "everywhere", "datagrams", "version 6", "not list
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_AN18_nothing_but_one_port_on_loopback_is_taken(kind, tmp_path):
+def test_AN16_nothing_but_one_port_on_loopback_is_taken(kind, tmp_path):
     with (
         gate_here(SkillEntry(name="one", key=KEY), SkillEntry(name="two", key=KEY)) as running,
         contextlib.ExitStack() as undo,
@@ -165,7 +165,7 @@ def test_AN18_nothing_but_one_port_on_loopback_is_taken(kind, tmp_path):
         assert ask_at(good.getsockname()[1]).startswith(b"HTTP/1.1 403 ")
 
 
-def test_AN18_a_port_is_taken_once_and_only_from_who_knows_the_key():
+def test_AN16_a_port_is_taken_once_and_only_from_who_knows_the_key():
     entries = [SkillEntry(name="one", key=KEY), SkillEntry(name="none")]
     with gate_here(*entries) as running, listener() as port, contextlib.ExitStack() as undo:
         for path, key in ((running.socket("one"), secrets.token_hex(16)), (running.socket("none"), "")):
@@ -181,7 +181,7 @@ def test_AN18_a_port_is_taken_once_and_only_from_who_knows_the_key():
         assert answer == b"H"
 
 
-def test_AN18_a_skill_that_still_holds_its_port_cannot_make_the_gate_wait():
+def test_AN16_a_skill_that_still_holds_its_port_cannot_make_the_gate_wait():
     """The port's description is shared, so its holder can make an `accept` wait; only its own."""
     with gate_here(SkillEntry(name="bad", key=KEY), SkillEntry(name="good")) as running, listener() as port:
         bad, answer = offered(running.socket("bad"), port)
@@ -209,7 +209,7 @@ def test_AN18_a_skill_that_still_holds_its_port_cannot_make_the_gate_wait():
         assert running.close() == 0, "and it ends"
 
 
-def test_AN18_no_option_of_the_port_makes_the_gate_wait_for_a_close_or_wake_without_end():
+def test_AN16_no_option_of_the_port_makes_the_gate_wait_for_a_close_or_wake_without_end():
     own, ours = socket.socketpair()
     hostile_linger = struct.pack("ii", 1, 3600)
     with listener() as port, own, ours:

@@ -21,6 +21,7 @@ from perstack_proxy.squid import FIRST_PORT, SECOND_GATE, SquidDialer, read_log,
 _START_SECONDS = 15.0
 _RESTART_SECONDS = 0.2
 _CHECK_SECONDS = 0.02
+_SERVICE = "perstack"
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 - where Squid keeps its segments
 
 
@@ -53,7 +54,7 @@ class SquidProcess:
         self._user = _ordinary_user() if os.geteuid() == 0 else None
         self._write(squid_config(policy, first_port=first_port, log=log))
         self._process: subprocess.Popen[bytes] | None = None
-        self._service = f"perstack{os.getpid()}"  # also of its shared memory, which two of one name would share
+        self._service = f"{_SERVICE}{os.getpid()}"  # also of its shared memory, which two of one name would share
         self._stopping = threading.Event()
         self._known = threading.Event()  # whether the first Squid came up
         self._said = ""
@@ -70,6 +71,7 @@ class SquidProcess:
         """
         if not self._policy.listeners:
             return  # Squid does not start without a port
+        _unlink_what_others_left()
         # One thread for Squid's whole life: the kernel ends it with the thread that started it.
         threading.Thread(target=self._keep_running, daemon=True).start()
         threading.Thread(target=self._read_log, daemon=True).start()
@@ -170,6 +172,15 @@ class SquidProcess:
             tag=line.tag,
             special=purpose,
         )
+
+
+def _unlink_what_others_left() -> None:
+    """The segments of a gate that was killed before its Squid listened are gone."""
+    for left in glob.glob(f"{_SHARED_MEMORY}/{_SERVICE}[0-9]*-*"):
+        pid = os.path.basename(left).partition("-")[0].removeprefix(_SERVICE)
+        if pid.isdecimal() and not os.path.exists(f"/proc/{pid}"):
+            with contextlib.suppress(OSError):  # another user's
+                os.unlink(left)
 
 
 def _ordinary_user() -> str:
