@@ -14,13 +14,14 @@ import time
 
 import pytest
 from egress_box import egress_box
-from engines import Box, answers, box, engine, eventually, python
+from engines import SECONDS, Box, answers, box, engine, eventually, python
 from locked import locked_project, note, shout, skill
 from package_registry import PackageRegistry
 from perstack.errors import ExitCode
 from perstack.testing.model_server import Call, ModelServer, Turn
-from perstack_containers.http import EngineFailure, call, volumes
-from perstack_containers.labels import RUN, SUPERVISOR
+from perstack_containers.http import EngineFailure, call, remove_volume, volumes
+from perstack_containers.labels import OWNER as OWNED_BY
+from perstack_containers.labels import RUN, SUPERVISOR, owner_name
 
 pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("far")]
 
@@ -247,3 +248,28 @@ def test_AC2_AM4_locked_packages_are_on_another_machine_what_they_were_locked_to
         assert result.exit_code == ExitCode.CHANGED
         assert "node_modules/shout/index.js was changed" in result.stderr
         assert volumes(there.address, {RUN: ""}) == []
+
+
+def test_AH2_AH6_gc_removes_what_this_machine_left_and_nothing_of_another_machines_user(far) -> None:
+    ended = {RUN: "of-the-past", SUPERVISOR: "other-boot/1/1/1"}
+    owners = {"ours": owner_name(far=True), "theirs": f"{os.getuid()}@{'0' * 16}", "near": owner_name(far=False)}
+    names = {whose: f"perstack-test-{whose}-{secrets.token_hex(4)}" for whose in owners}
+    for whose, owner in owners.items():
+        body = {"Name": names[whose], "Labels": {**ended, OWNED_BY: owner}}
+        call(far.engine.address, "POST", "/volumes/create", body=body)
+    try:
+        done = far.project.perstack("gc", "--runtime", "docker", env=far.all_env)
+        assert done.exit_code == 0, done.stderr
+        there = {name for name, _ in volumes(far.engine.address, {RUN: ended[RUN]})}
+        assert names["ours"] not in there
+        assert {names["theirs"], names["near"]} <= there
+    finally:
+        for name in names.values():
+            remove_volume(far.engine.address, name)
+
+
+def test_prove_shows_on_another_machine_every_control_that_is_claimed(far) -> None:
+    args = ("prove", "box", "--runtime", "docker", "--workspace", str(far.workspace))
+    done = far.project.perstack(*args, env=far.all_env, timeout=SECONDS)
+    assert done.exit_code == 0, done.stdout
+    assert done.stdout.rstrip().endswith("22 proved, 2 not claimed"), done.stdout
