@@ -90,6 +90,25 @@ def test_AM10_the_person_at_the_terminal_decides_for_now_or_for_good(
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="setsid --ctty is Linux's")
+@pytest.mark.parametrize(("toml", "prompt"), [("ask", "[a]lways"), ("question", "Your answer:")])
+def test_W_55_ctrl_c_at_a_question_ends_the_run_with_a_checkpoint(project: Project, toml: str, prompt: str) -> None:
+    project.write(DEMO + (ASK if toml == "ask" else QUESTION))
+    first = WRITE if toml == "ask" else Turn(calls=[Call("askColour", {})])
+    with ModelServer([first, Turn(text="done")]) as server:
+        code, shown = at_a_terminal(project, server, "\x03", prompt, enter="", seconds=60)
+        assert code == 130, shown
+        assert "Ended by SIGINT" in shown
+        assert len(server.requests) == 1
+        resumed = project.run("demo", "Go on.", "--continue", server=server)
+        if toml == "question":
+            assert resumed.exit_code == 4, "the question is put again"
+            resumed = project.run("demo", "blue", "--continue", "-i", server=server)
+    assert resumed.exit_code == 0, resumed.stderr
+    assert resumed.answer == "done"
+    assert not (project.workspace / "a.txt").exists()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="setsid --ctty is Linux's")
 def test_W_44_an_experts_question_is_asked_at_the_terminal_at_once(project: Project) -> None:
     project.write(DEMO + QUESTION)
     with ModelServer([Turn(calls=[Call("askColour", {})]), Turn(text="painted")]) as server:

@@ -14,7 +14,14 @@ from perstack.testing.project import Project
 
 
 def at_a_terminal(
-    project: Project, server: ModelServer, typed: str, prompt: str, *, expert: str = "demo", seconds: float = 30
+    project: Project,
+    server: ModelServer,
+    typed: str,
+    prompt: str,
+    *,
+    expert: str = "demo",
+    seconds: float = 30,
+    enter: str = "\n",
 ) -> tuple[int, str]:
     """The exit code of a run at a terminal of its own where `typed` answers `prompt`, and all that was shown."""
     leader, follower = pty.openpty()
@@ -37,7 +44,7 @@ def at_a_terminal(
                 break
             shown += piece
         if prompt.encode() in shown and not answered:
-            os.write(leader, f"{typed}\n".encode())
+            os.write(leader, f"{typed}{enter}".encode())
             answered = True
     os.close(leader)
     return process.wait(timeout=10), shown.decode("utf-8", "replace")

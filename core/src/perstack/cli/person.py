@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.from_thread
 import msgspec
 
 from perstack.errors import PolicyError, UsageError
@@ -56,7 +57,7 @@ class Approvals:
     def _ask(self, name: str, call: ToolCall, expert: str, verdict: Verdict) -> bool:
         from perstack.terminal.prompts import open_terminal
 
-        terminal = open_terminal(os.environ)
+        terminal = open_terminal(os.environ, check=anyio.from_thread.check_cancelled)
         if terminal is None:
             raise PolicyError(f"there is no terminal, and no --approve names '{name}'.")
         self._pause()
@@ -87,7 +88,7 @@ class Questions:
     def _ask(self, call: ToolCall) -> str | None:
         from perstack.terminal.prompts import open_terminal
 
-        terminal = open_terminal(os.environ)
+        terminal = open_terminal(os.environ, check=anyio.from_thread.check_cancelled)
         if terminal is None:
             return None
         self._pause()

@@ -6,7 +6,7 @@ import os
 import select
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal, TextIO
 
 from perstack_proxy.sanitise import sanitise, sanitise_line
@@ -18,6 +18,9 @@ Answer = Literal["once", "run", "always", "no"]
 
 ANSWER_SECONDS = 600.0
 """Long enough to fetch someone who knows; then nobody is there, and that means no."""
+
+LOOK_SECONDS = 0.2
+"""Between two looks whether anybody waits for the answer still; sooner than a person would press Ctrl-C again."""
 
 _ANSWERS: Mapping[str, Answer] = {
     "y": "once",
@@ -35,9 +38,20 @@ _CHOICES = "[y]es, [n]o, yes for this [r]un, [a]lways yes: "
 class Terminal:
     """The controlling terminal. Only a whole typed word counts: Enter alone, a closed terminal and silence mean no."""
 
-    def __init__(self, descriptor: int, writer: TextIO, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, descriptor: int, writer: TextIO, environ: Mapping[str, str], *, check: Callable[[], None] = lambda: None
+    ) -> None:
+        """Take over open files.
+
+        Args:
+            descriptor: Read from.
+            writer: Written to.
+            environ: Says how to write.
+            check: Called again and again while nobody answers; raises when nobody waits for the answer any more.
+        """
         self._descriptor = descriptor
         self._writer = writer
+        self._check = check
         self._output = Output(writer, environ)
 
     def ask(self, question: str, details: str = "", *, timeout: float = ANSWER_SECONDS) -> Answer:
@@ -83,9 +97,10 @@ class Terminal:
 
     def _read_line(self, deadline: float) -> str | None:
         if sys.platform != "win32":
-            ready, _, _ = select.select([self._descriptor], [], [], max(0.0, deadline - time.monotonic()))
-            if not ready:
-                return None
+            while not select.select([self._descriptor], [], [], LOOK_SECONDS)[0]:
+                self._check()
+                if time.monotonic() > deadline:
+                    return None
         try:
             # Unbuffered: the rest of what was pasted must not answer the next question.
             return os.read(self._descriptor, 4096).decode("utf-8", "replace") or None
@@ -104,13 +119,13 @@ class Terminal:
             return
 
 
-def open_terminal(environ: Mapping[str, str]) -> Terminal | None:
+def open_terminal(environ: Mapping[str, str], *, check: Callable[[], None] = lambda: None) -> Terminal | None:
     """The terminal that controls this process; None when there is none, or this is a job in its background."""
     if sys.platform == "win32":
         if not sys.stdin.isatty():
             return None
         descriptor = os.dup(sys.stdin.fileno())
-        return Terminal(descriptor, open(os.dup(sys.stderr.fileno()), "w", encoding="utf-8"), environ)
+        return Terminal(descriptor, open(os.dup(sys.stderr.fileno()), "w", encoding="utf-8"), environ, check=check)
     try:
         descriptor = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
     except OSError:
@@ -118,7 +133,7 @@ def open_terminal(environ: Mapping[str, str]) -> Terminal | None:
     if os.tcgetpgrp(descriptor) != os.getpgrp():  # reading would stop the whole process
         os.close(descriptor)
         return None
-    return Terminal(descriptor, open(os.dup(descriptor), "w", encoding="utf-8"), environ)
+    return Terminal(descriptor, open(os.dup(descriptor), "w", encoding="utf-8"), environ, check=check)
 
 
 def _indented(text: str) -> str:
