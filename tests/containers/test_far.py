@@ -25,7 +25,7 @@ from perstack_containers.labels import RUN, SUPERVISOR, owner_name
 
 pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("far")]
 
-GONE_SECONDS = 10.0
+GONE_SECONDS = 20.0
 MOMENTS = 6
 OWNER = 4321
 
