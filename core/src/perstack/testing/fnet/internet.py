@@ -15,7 +15,7 @@ from perstack.testing.fnet.dns import KNOCK, Addresses, NameServer, Query, rever
 from perstack.testing.fnet.namespace import Namespace
 from perstack.testing.fnet.servers import Arrival, Page, Server
 
-SETTLE_SECONDS = 20.0
+SETTLE_SECONDS = 60.0
 """For a server that is there to accept."""
 
 

@@ -92,7 +92,10 @@ class Server:
         address, port = self._listening.getsockname()[:2]
         with contextlib.suppress(OSError):
             while True:
-                client, peer = self._listening.accept()
+                try:
+                    client, peer = self._listening.accept()
+                except ConnectionError:  # it left before it was accepted
+                    continue
                 arrival = Arrival(address=address, port=port, peer=peer[1])
                 self._arrivals.append(arrival)
                 threading.Thread(target=self._serve, args=(client, arrival), daemon=True).start()
