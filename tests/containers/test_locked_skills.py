@@ -173,9 +173,12 @@ def test_AC3_AC2_installing_runs_no_script_and_shows_a_skill_neither_secrets_nor
         assert (made.project.workspace / "canary.txt").read_text() == canary
 
         _token_went_nowhere_else(made, done, facts)
+        before = made.lock.read_bytes()
         control = made.install("--with-env", "trap", "--update", "trap", env={"SECRET": canary})
-        assert control.exit_code == 0, control.stderr
-        assert canary in made.lock.read_text(), "the control: the server reports what it is given"
+        assert "'trap' says the value of SECRET" in control.stderr, "the control: the server reports what it is given"
+        assert control.exit_code == 2
+        assert made.lock.read_bytes() == before, "what would hold the value is not written"
+        assert canary not in control.stdout + control.stderr
 
 
 def _token_went_nowhere_else(made: LockedProject, done: RunResult, facts: dict) -> None:

@@ -22,6 +22,7 @@ from perstack.locking.lockfile import Lock, LockedExpert, LockedSkill
 from perstack.locking.sourcing import set_name
 from perstack.locking.store import set_key
 from perstack.policy.env import env_values
+from perstack.redaction import Redactor
 from perstack.sandbox.lease import LeaseContext, Transports, open_skills
 from perstack.skill_policy import BUILT_IN
 
@@ -152,7 +153,10 @@ class Installer:
         if policies:
             self.sources.say(f"{policies[0].expert}: listing the tools of {len(policies)} skills")
         async with open_skills(shown, env=env, context=context) as skills:
-            return {name: locked_tools(skill.session.tools) for name, skill in skills.items()}
+            tools = {name: locked_tools(skill.session.tools) for name, skill in skills.items()}
+        for policy in shown:
+            _check_no_secret(policy, env[policy.skill], tools[policy.skill])
+        return tools
 
     def _while_listed(self, policy: SkillPolicy) -> SkillPolicy:
         """The skill as it is started to list its tools."""
@@ -167,3 +171,20 @@ class Installer:
         values = {grant.name: PLACEHOLDER for grant in policy.env}
         ours = replace(policy, env=tuple(grant for grant in policy.env if grant.origin == BUILT_IN))
         return {**values, **env_values(ours, self.sources.host_env)}
+
+
+def _check_no_secret(policy: SkillPolicy, values: Mapping[str, str], tools: Collection[LockedTool]) -> None:
+    """None of the skill's own values stands in its tools, since others read the lock.
+
+    Raises:
+        SkillError: One does; names its variable.
+    """
+    text = msgspec.json.encode(tools)
+    for grant in policy.env:
+        value = values.get(grant.name, PLACEHOLDER)
+        if grant.secret and value != PLACEHOLDER and Redactor({grant.name: value}).json(text) != text:
+            raise SkillError(
+                f"Skill {policy.skill!r} says the value of {grant.name} in what it tells of its tools. "
+                "Nothing was locked, because a lock is for others to read.",
+                hint="Do not run this skill with a real secret before you know why it tells it.",
+            )
