@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 from engines import CACHE, REPORT, SECONDS, answers, engine, python
-from ordinary import FACTS, LIMITS, Ordinary, ordinary_user
+from ordinary import FACTS, Ordinary, ordinary_user
 from perstack.testing.model_server import Turn
 from perstack.testing.project import Project
 from perstack_containers.http import containers, volumes
@@ -44,15 +44,8 @@ def test_AF12_AH4_without_root_files_belong_to_the_user_and_what_the_kernel_does
     secret = f"canary-{secrets.token_hex(16)}"
     (ordinary.workspace / ".env").write_text(secret)
     more = FACTS + "result['secret'] = os.path.exists('/workspace/.env')\nopen('/workspace/.envrc', 'w').write('x')\n"
-    strict = ordinary.run(expect=(Turn(text="not reached"),))
     step = (Turn(calls=[python(more)]), Turn(text="done"))
-    relaxed = ordinary.run(*(word for name in LIMITS for word in ("--relax", name)), expect=step)
-    assert relaxed.exit_code == 0, relaxed.stderr
-    enforced = set(map(str, relaxed.values("skillConnected", "enforced", "*")))
-    assert {"network", "filesystem", "capabilities", "user", "env", "rootfs", "private-addresses"} <= enforced
-    missing = set(LIMITS) - enforced
-    assert strict.exit_code == (5 if missing else 0), strict.stderr
-    assert all(name in strict.stderr for name in missing)
+    relaxed = ordinary.relaxed(step)
     (seen,) = answers(relaxed)
     made = ordinary.workspace / "made"
     assert made.read_text() == "inside"

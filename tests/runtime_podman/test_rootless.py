@@ -11,7 +11,7 @@ import pytest
 from egress_box import EgressBox, container_internet
 from engines import Engine, answers, python
 from locked import locked_project, note, shout, skill
-from ordinary import FACTS, LIMITS, Ordinary, ordinary_user
+from ordinary import FACTS, HELD, LIMITS, RELAXED, Ordinary, ordinary_user
 from package_registry import PackageRegistry
 from perstack.errors import ExitCode
 from perstack.testing.model_server import Call, Turn
@@ -27,14 +27,7 @@ def ordinary() -> Iterator[Ordinary]:
 
 def test_AH4_AH3_without_root_what_the_kernel_does_not_let_it_enforce_is_refused_and_the_rest_holds(ordinary) -> None:
     step = (Turn(calls=[python(FACTS)]), Turn(text="done"))
-    strict = ordinary.run(expect=(Turn(text="not reached"),))
-    relaxed = ordinary.run(*(word for name in LIMITS for word in ("--relax", name)), expect=step)
-    assert relaxed.exit_code == 0, relaxed.stderr
-    enforced = set(map(str, relaxed.values("skillConnected", "enforced", "*")))
-    assert {"network", "filesystem", "capabilities", "user", "env", "rootfs", "private-addresses"} <= enforced
-    missing = set(LIMITS) - enforced
-    assert strict.exit_code == (5 if missing else 0), strict.stderr
-    assert all(name in strict.stderr for name in missing)
+    relaxed = ordinary.relaxed(step)
     (seen,) = answers(relaxed)
     made = ordinary.workspace / "made"
     assert seen["uid"] == made.stat().st_uid != 0, "the user keeps their number, and their files"
@@ -44,8 +37,7 @@ def test_AH4_AH3_without_root_what_the_kernel_does_not_let_it_enforce_is_refused
 
 def test_AF9_AF12_without_root_the_copy_of_an_overlay_is_the_users_own_and_so_is_what_is_applied(ordinary) -> None:
     step = (Turn(calls=[python(FACTS)]), Turn(text="done"))
-    relaxed = tuple(word for name in LIMITS for word in ("--relax", name))
-    result = ordinary.run(*relaxed, "--workspace-mode", "overlay", expect=step)
+    result = ordinary.run(*RELAXED, "--workspace-mode", "overlay", expect=step)
     assert result.exit_code == 0, result.stderr
     made = ordinary.workspace / "made"
     assert not made.exists()
@@ -70,7 +62,7 @@ def test_N2_C1_without_root_a_skill_reaches_what_its_list_names_through_its_own_
         subprocess.run(["chown", "-R", f"{ordinary.user}:", str(ordinary.workspace), str(settings)], check=True)
         calls = ("result = get('api.example.com')", "result = denied('evil.example.org')")
         result = ordinary.run(
-            *(word for name in LIMITS for word in ("--relax", name)),
+            *RELAXED,
             expect=(Turn(calls=[EgressBox.python(source) for source in calls]), Turn(text="done")),
             domains=("api.example.com",),
         )
@@ -93,27 +85,25 @@ def test_AC2_without_root_locked_packages_are_run_and_compared(ordinary, tmp_pat
         shutil.copy(made.lock, ordinary.directory)
         shutil.copytree(made.store, ordinary.cache() / "packages")
     subprocess.run(["chown", "-R", f"{ordinary.user}:", str(ordinary.directory)], check=True)
-    relaxed = [word for name in LIMITS for word in ("--relax", name)]
     turns = (Turn(calls=[Call("shout", {}), Call("note", {})]), Turn(text="done"))
-    result = ordinary.run(*relaxed, expect=turns, skills=skills)
+    result = ordinary.run(*RELAXED, expect=turns, skills=skills)
     assert result.exit_code == 0, result.stderr
     assert (result.tool_results["shout"], result.tool_results["note"]) == ("from npm", "from an index")
     (module,) = (ordinary.cache() / "packages").glob("*/site/note.py")
     module.write_text("print('owned')")
-    changed = ordinary.run(*relaxed, expect=turns, skills=skills)
+    changed = ordinary.run(*RELAXED, expect=turns, skills=skills)
     assert changed.exit_code == ExitCode.CHANGED
     assert "site/note.py was changed" in changed.stderr
 
 
 def test_AH4_without_root_a_proof_tries_what_is_enforced_and_says_what_is_not_claimed_here(ordinary) -> None:
-    relaxed = [word for name in LIMITS for word in ("--relax", name)]
     place = ("prove", "--runtime", "podman", "--workspace", str(ordinary.workspace), "--json")
     refused = ordinary.run(expect=(), command=place)
     assert refused.exit_code == 5, "as a run would be"
-    done = ordinary.run(expect=(), command=(*place, *relaxed))
+    done = ordinary.run(expect=(), command=(*place, *RELAXED))
     assert done.exit_code == 0, done.stdout + done.stderr
     for tried in json.loads(done.stdout)["skills"]:
         found = {control["control"]: control["verdict"] for control in tried["controls"]}
         held = {control for control, verdict in found.items() if verdict == "proved"}
-        assert {"network", "filesystem", "capabilities", "user", "env", "rootfs", "private-addresses"} <= held
+        assert held >= HELD
         assert {found[name] for name in LIMITS} == {"not claimed"}

@@ -19,6 +19,10 @@ from perstack.testing.model_server import ModelServer, Turn
 from perstack.testing.project import RunResult, result_of
 
 LIMITS = ("limits.cpu", "limits.memory", "limits.pids")
+RELAXED = tuple(word for name in LIMITS for word in ("--relax", name))
+"""The options of a run that goes on without what this machine's control groups may not give an ordinary user."""
+HELD = {"network", "filesystem", "capabilities", "user", "env", "rootfs", "private-addresses"}
+"""Controls that need no root."""
 FACTS = """
 import os
 result = {"uid": os.getuid(), "map": open("/proc/self/uid_map").read().split(), "net": os.listdir("/sys/class/net"),
@@ -81,6 +85,18 @@ class Ordinary:
                 text=True, timeout=600, check=False, stdin=subprocess.DEVNULL,
             )  # fmt: skip
         return result_of(done.returncode, done.stdout, done.stderr)
+
+    def relaxed(self, step: tuple[Turn, ...]) -> RunResult:
+        """A run with `RELAXED`; all else is enforced, and a run that insists on what is not is refused by its name."""
+        strict = self.run(expect=(Turn(text="not reached"),))
+        relaxed = self.run(*RELAXED, expect=step)
+        assert relaxed.exit_code == 0, relaxed.stderr
+        enforced = set(map(str, relaxed.values("skillConnected", "enforced", "*")))
+        assert enforced >= HELD
+        missing = set(LIMITS) - enforced
+        assert strict.exit_code == (5 if missing else 0), strict.stderr
+        assert all(name in strict.stderr for name in missing)
+        return relaxed
 
     def cache(self) -> Path:
         """The wheels that other tests have fetched, readable for this user."""
