@@ -283,13 +283,22 @@ def test_AX8_files_cores_and_queues_of_a_process_are_limited(hostile) -> None:
     assert 4000 < seen["opened"] < 4096, "the control: many files can be opened before the limit"
 
 
-def test_AH7_names_of_the_host_and_its_user_do_not_leak(hostile) -> None:
-    source = "import os, socket\nresult = [socket.gethostname(), dict(os.environ), open('/etc/hosts').read()]"
-    ((hostname, environment, hosts),) = hostile.ask(source)
-    assert hostname == "sandbox"
-    assert {"USER", "LOGNAME", "PWD"} & set(environment) == set()
-    assert socket.gethostname() not in hosts
-    assert hostile.local(source)[0] == socket.gethostname(), "the control"
+NAMES = """
+import os, socket
+result = {"here": socket.gethostname(), "local": socket.gethostbyname("localhost"), "environment": dict(os.environ),
+          "hosts": open("/etc/hosts").read(), "servers": open("/etc/resolv.conf").read()}
+"""
+
+
+def test_AH7_names_of_the_host_its_user_and_its_name_servers_do_not_leak(hostile) -> None:
+    (seen,) = hostile.ask(NAMES)
+    assert seen["here"] == "sandbox"
+    assert seen["local"] == "127.0.0.1"
+    assert {"USER", "LOGNAME", "PWD"} & set(seen["environment"]) == set()
+    assert socket.gethostname() not in seen["hosts"]
+    assert seen["servers"] == ""
+    control = hostile.local(NAMES)
+    assert [control["here"], bool(control["servers"])] == [socket.gethostname(), True], "the control"
 
 
 def test_V1_V5_C5_T9_the_skill_sees_the_decided_variables_and_no_others(hostile) -> None:

@@ -16,6 +16,8 @@ from pathlib import Path
 
 from perstack.errors import SandboxUnavailable
 
+from perstack_containers.spec import NAME_FILES
+
 DATA = files("perstack_containers") / "data"
 IN_SANDBOX = ("perstack_proxy", "perstack_skill_base")
 """Packages that run inside; standard library alone."""
@@ -38,8 +40,9 @@ def data(name: str) -> bytes:
 
 @functools.cache
 def sandbox_files() -> Mapping[str, bytes]:
-    """What perstack puts into an image, by its path there below ``/opt``; read once, so name and content agree."""
-    found = {"perstack/pid1.py": Path(__file__).with_name("pid1.py").read_bytes()}
+    """What perstack puts into an image, by its path in the context; read once, so name and content agree."""
+    found = {f"names/{name}": content.encode() for name, content in NAME_FILES.items()}
+    found["perstack/pid1.py"] = Path(__file__).with_name("pid1.py").read_bytes()
     for package in IN_SANDBOX:
         spec = find_spec(package)
         if spec is None or not spec.submodule_search_locations:
@@ -124,7 +127,8 @@ def derived_context() -> bytes:
 
 def egress_files() -> Mapping[str, bytes]:
     """What perstack puts into the egress image: the first process, and the gate."""
-    return {name: content for name, content in sandbox_files().items() if "/perstack_skill_base/" not in name}
+    others = ("names/", "perstack/lib/perstack_skill_base/")
+    return {name: content for name, content in sandbox_files().items() if not name.startswith(others)}
 
 
 def egress_context() -> bytes:

@@ -20,7 +20,7 @@ from perstack_containers.http import EngineFailure
 from perstack_containers.image import Recipe
 from perstack_containers.labels import RUN
 from perstack_containers.mirrors import Mirrors
-from perstack_containers.spec import HOSTNAME, WORKSPACE, Bind, Volume, packages_bind
+from perstack_containers.spec import NAME_FILES, WORKSPACE, Bind, Volume, packages_bind
 from perstack_containers.workspace import Guarded, binds, check_workspace, guarded, quarantine, set_aside
 
 if TYPE_CHECKING:
@@ -34,9 +34,6 @@ if TYPE_CHECKING:
     from perstack_containers.report import Report
 
 T = TypeVar("T")
-
-NAME_FILES = {"hosts": f"127.0.0.1 localhost {HOSTNAME}\n::1 localhost\n", "resolv.conf": ""}
-"""What engines would fill with names and name servers of the host."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -49,8 +49,6 @@ T = TypeVar("T")
 
 WORKERS = 16
 SECCOMP_FILTER = 2
-NO_NAMES = ("127.0.0.1",)
-"""Name servers of a sandbox where no file of ours can be mounted that says so: nobody answers there."""
 NOT_MOUNTED = "bind source path does not exist"
 """What Docker says where it sees no files of ours."""
 ELSEWHERE = "The engine sees other files than perstack. If it is on another machine, name it as ssh://USER@MACHINE."
@@ -209,7 +207,6 @@ class ContainerRuntime:
             labels={**self._labels, EXPERT: policy.expert, SKILL: policy.skill},
             binds=view.binds,
             volumes=view.volumes if way is None else (*view.volumes, way.volume),
-            dns=NO_NAMES if view.copied else (),
             limits=policy.limits,
             seccomp=(profile.read_text(encoding="utf-8"), str(profile)),
         )

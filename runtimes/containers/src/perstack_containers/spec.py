@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from perstack_containers.engine import Dialect
 
 HOSTNAME = "sandbox"
+NAME_FILES = {"hosts": f"127.0.0.1 localhost {HOSTNAME}\n::1 localhost\n", "resolv.conf": ""}
+"""Files of ``/etc`` in every sandbox, which engines would fill with names and name servers of the host."""
 HOME = "/home/perstack"
 WORKSPACE = "/workspace"
 PACKAGES = "/opt/packages"
@@ -140,6 +142,8 @@ def create_body(spec: ContainerSpec, dialect: Dialect) -> JsonObject:
         "Image": spec.image,
         "User": f"{spec.uid}:{spec.gid}",
         **({} if spec.network.startswith("container:") else {"Hostname": HOSTNAME}),
+        # Even "none" is a network to Docker, which takes time to join, and its 20.10 can lock up when two leave it.
+        "NetworkDisabled": spec.network == "none",
         "Entrypoint": [],
         "Cmd": list(PID1),
         "Env": [],

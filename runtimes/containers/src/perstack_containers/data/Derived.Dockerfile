@@ -3,3 +3,4 @@ ARG BASE
 FROM ${BASE}
 USER 0
 COPY perstack /opt/perstack
+COPY names /etc
