@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 
+import hung_engines
 import pytest
 import requirement_matrix
 from hypothesis import settings
@@ -27,5 +28,6 @@ def anyio_backend() -> str:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Which requirement is shown by which test, as a table in build/."""
+    """Which requirement is shown by which test, as a table in build/; and which engine hung."""
     requirement_matrix.register(config)
+    config.pluginmanager.register(hung_engines)

@@ -92,7 +92,7 @@ def test_a_base_that_cannot_be_pulled_is_an_error_that_says_where_another_can_be
 def test_images_are_built_once_and_listed_with_their_base_and_a_base_that_is_not_there_is_refused(hostile) -> None:
     def image(*words: str) -> object:
         options = ("--runtime", hostile.engine.name, "--workspace", str(hostile.workspace))
-        return hostile.project.perstack("image", *words, *options, env=hostile.all_env, timeout=600)
+        return hostile.project.perstack("image", *words, *options, env=hostile.all_env, timeout=400)
 
     assert image("build").exit_code == 0
     again = image("build")

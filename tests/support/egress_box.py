@@ -153,7 +153,7 @@ def container_internet(
 
 
 def command(*words: str, env: Mapping[str, str]) -> str:
-    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False, env={**os.environ, **env})
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False, env={**os.environ, **env})
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
