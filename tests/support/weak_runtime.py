@@ -41,6 +41,11 @@ def _host(**changes: object) -> Callable[[dict], None]:
     return lambda body: body["HostConfig"].update(changes)
 
 
+def _host_network(body: dict) -> None:
+    body["NetworkDisabled"] = False  # else Docker leaves the sandbox alone, whatever network it is told to join
+    body["HostConfig"]["NetworkMode"] = "host"
+
+
 def _security(keep: str) -> Callable[[dict], None]:
     def change(body: dict) -> None:
         options = [option for option in body["HostConfig"]["SecurityOpt"] if option.startswith(keep)]
@@ -50,7 +55,7 @@ def _security(keep: str) -> Callable[[dict], None]:
 
 
 WEAKNESSES: dict[str, tuple[Callable[[dict], object], set[str]]] = {
-    "host-network": (_host(NetworkMode="host"), {"network", "private-addresses"}),
+    "host-network": (_host_network, {"network", "private-addresses"}),
     "control-files": (_unmasked, {"filesystem"}),
     "writable-workspace": (_writable, {"filesystem"}),
     "host-files": (_host_files, {"filesystem"}),
