@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import pytest
 from at_terminal import at_a_terminal
+from conversations import said
 from perstack.testing.model_server import Call, ModelServer, Turn
 from perstack.testing.project import Project
 
@@ -17,6 +19,11 @@ QUESTION = """\
 type = "interactiveSkill"
 [experts.demo.skills.person.tools.askColour]
 description = "Ask for a colour."
+inputJsonSchema = '{"type": "object"}'
+"""
+NAME = """\
+[experts.demo.skills.person.tools.askName]
+description = "Ask for a name."
 inputJsonSchema = '{"type": "object"}'
 """
 
@@ -116,3 +123,59 @@ def test_W_44_an_experts_question_is_asked_at_the_terminal_at_once(project: Proj
         assert "blue" in server.requests[1].said
     assert code == 0, shown
     assert "painted" in shown
+
+
+INTERRUPTIONS = {
+    "SIGINT": ("\x03", None, 130),
+    "SIGTERM": ("", signal.SIGTERM, 143),
+    "SIGKILL": ("", signal.SIGKILL, -9),
+}
+"""What is typed at the question, which signal is sent there, and the exit code."""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="setsid --ctty is Linux's")
+@pytest.mark.parametrize("how", INTERRUPTIONS)
+def test_W_55_an_answer_goes_to_the_very_question_at_which_the_run_was_interrupted(project: Project, how: str) -> None:
+    project.write(DEMO + QUESTION)
+    typed, number, code = INTERRUPTIONS[how]
+    calls = [Call("listDirectory", {"path": "."}, id="c-list"), Call("askColour", {}, id="c-colour")]
+    with ModelServer([Turn(calls=calls), Turn(text="painted")]) as server:
+        ended, shown = at_a_terminal(project, server, typed, "Your answer:", enter="", seconds=60, number=number)
+        assert ended == code, shown
+        if how != "SIGKILL":
+            assert '"ANSWER" --continue-job' in shown
+        answered = project.run("demo", "blue", "--continue", "-i", server=server)
+        first, second = server.requests
+    assert (answered.exit_code, answered.answer) == (0, "painted"), answered.stderr
+    assert answered.of("callInteractiveTool") == (), "the question is not put again"
+    listed, colour = second.tool_results
+    assert "Interrupted" not in listed
+    assert colour == "blue"
+    assert len(said(second)) == len(said(first)) + 3, "the answer is no message of its own"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="setsid --ctty is Linux's")
+def test_W_11_an_interrupted_question_beside_one_that_was_answered_is_the_one_that_i_answers(project: Project) -> None:
+    project.write(DEMO + QUESTION + NAME)
+    calls = [Call("askColour", {}, id="c-colour"), Call("askName", {}, id="c-name")]
+    with ModelServer([Turn(calls=calls), Turn(text="painted")]) as server:
+        assert project.run("demo", "Go.", server=server).exit_code == 4
+        ended, shown = at_a_terminal(
+            project, server, "\x03", "Your answer:", query="blue", options=("--continue", "-i"), enter="", seconds=60
+        )
+        assert ended == 130, shown
+        answered = project.run("demo", "Ada", "--continue", "-i", server=server)
+        assert server.requests[1].tool_results == ("blue", "Ada")
+    assert (answered.exit_code, answered.answer) == (0, "painted"), answered.stderr
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="setsid --ctty is Linux's")
+def test_i_after_an_interruption_at_another_question_than_an_experts_is_an_error(project: Project) -> None:
+    project.write(DEMO + ASK)
+    with ModelServer([WRITE]) as server:
+        ended, shown = at_a_terminal(project, server, "\x03", "[a]lways", enter="", seconds=60)
+        assert ended == 130, shown
+        answered = project.run("demo", "yes", "--continue", "-i", server=server)
+    assert answered.exit_code == 1
+    assert "waits for an answer" in answered.stderr
+    assert not (project.workspace / "a.txt").exists()

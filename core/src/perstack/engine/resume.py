@@ -64,8 +64,8 @@ def replay(records: Iterable[Record], *, job_id: str, checkpoint_id: str | None)
 
 
 def pending_questions(run: RunState) -> tuple[ToolCall, ...]:
-    """The interactive calls that a stopped run waits for, in call order."""
-    if run.status != "stoppedByInteractiveTool":
+    """The interactive calls that a run waits for, however it ended, in call order."""
+    if not run.asked:
         return ()
     return tuple(call for call in run.open_calls if call.skill_name != BASE_SKILL)
 

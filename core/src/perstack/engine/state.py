@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from perstack.checkpoints import Checkpoint, DelegatedBy, ErrorInfo, ExpertRef, RunStatus
 from perstack.engine.compaction import compacted
 from perstack.events import (
+    CallInteractiveTool,
     CallTools,
     CompactConversation,
     CompleteRun,
@@ -49,6 +50,7 @@ class RunState:
         step_number: The newest step's number, counted over the whole job; 0 before the first.
         calls: The current step's calls, in the order in which the model made them.
         results: Those that are answered, by call id.
+        asked: Whether the person was asked one of `calls`, which is done when nothing else but the completion is open.
         queued: What was said while calls were open; it enters the history after their results.
         last_usage: Tokens of the newest request, for the context window.
         checkpoint_id: The newest checkpoint, or empty before the first.
@@ -64,6 +66,7 @@ class RunState:
     step_number: int = 0
     calls: tuple[ToolCall, ...] = ()
     results: Mapping[str, ToolResult] = field(default_factory=dict)
+    asked: bool = False
     queued: tuple[Message, ...] = ()
     usage: Usage = NO_USAGE
     last_usage: Usage = NO_USAGE
@@ -122,9 +125,12 @@ def advance(state: RunState, event: Event) -> RunState:
                 messages=(*state.messages, event.new_message),
                 calls=event.tool_calls,
                 results={},
+                asked=False,
                 usage=state.usage + event.usage,
                 last_usage=event.usage,
             )
+        case CallInteractiveTool():
+            return replace(state, asked=True)
         case FinishToolExecution():
             return replace(state, results={**state.results, event.tool_result.id: event.tool_result})
         case ContinueToNextStep():

@@ -70,7 +70,6 @@ async def run_job(plan: RunPlan, *, watchers: Sequence[Watcher], person: Person)
     """
     store = open_store(plan)
     job_id, writer, resumption = open_journal(plan, store)
-    hint = f'Go on with: perstack run {plan.request.expert} "go on" --continue-job {job_id}'
     try:
         async with AsyncExitStack() as stack:
             sinks = await stack.enter_async_context(event_sinks(plan.registry.sinks))
@@ -78,13 +77,21 @@ async def run_job(plan: RunPlan, *, watchers: Sequence[Watcher], person: Person)
             recorder = Recorder(
                 job_id=job_id, journal=writer, redactor=plan.redactor, watchers=(*watchers, *sinks), state=state
             )
-            await stack.enter_async_context(ended_by_signals(lambda: hint))
+            await stack.enter_async_context(ended_by_signals(lambda: _how_to_go_on(plan, recorder)))
             gates = await stack.enter_async_context(open_gate(plan, recorder))
             changes = await stack.enter_async_context(overlay(plan, job_id))
             run = await _run(plan, recorder, resumption, person, gates, changes)
     finally:
         writer.close()
     return Ended(job_id=job_id, run=run, head=writer.head)
+
+
+def _how_to_go_on(plan: RunPlan, recorder: Recorder) -> str:
+    """What a person does next with a job that a signal ended, perhaps before it began."""
+    root = recorder.state.root
+    asked = root is not None and pending_questions(recorder.state.runs[root])
+    query, option = ('"ANSWER"', " -i") if asked else ('"go on"', "")
+    return f"Go on with: perstack run {plan.request.expert} {query} --continue-job {recorder.job_id}{option}"
 
 
 async def _run(
@@ -203,7 +210,8 @@ def _check_goes_on(plan: RunPlan, resumption: Resumption) -> None:
             hint=f"Continue it with {run.expert.key!r}.",
         )
     pending = pending_questions(run)
-    if pending and not request.is_answer:
+    unattended = run.status == "stoppedByInteractiveTool"  # one that was interrupted at the question puts it again
+    if pending and unattended and not request.is_answer:
         raise UsageError(
             f"The job waits for an answer to {pending[0].tool_name!r}.", hint="Give it as the query, and add -i."
         )
