@@ -48,10 +48,16 @@ class HostEnv:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EnvFile:
-    """An env file to read, and whether it has to be there."""
+    """An env file to read.
+
+    Attributes:
+        needed: Whether it has to be there.
+        operator: Whether the person or site that runs perstack named it, rather than whoever wrote the project.
+    """
 
     path: Path
     needed: bool = False
+    operator: bool = False
 
 
 def project_files(paths: Iterable[str], directory: Path, origin: Origin) -> list[EnvFile]:

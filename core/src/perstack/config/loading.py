@@ -129,11 +129,12 @@ def load_sources(
     layers = [*sources.layers, *_foreign_layers(registry, sources), *_plugin_layers(registry, sources)]
     problems = [problem for layer in layers for problem in misplaced(layer)]
     try:
-        host_env, ignored = environment.read(environ, _env_files(sources, layers, env_paths, cwd))
+        env_files = _env_files(sources, layers, env_paths, cwd)
+        host_env, ignored = environment.read(environ, env_files)
         layers += environment.layers(host_env)
     except ConfigError as error:
         problems += error.problems
-        host_env, ignored = HostEnv(values={}, origins={}), []
+        env_files, host_env, ignored = [], HostEnv(values={}, origins={}), []
     layers += [layer for key, value in overrides.items() for layer in _option_layers(key, value)]
     values, origins = merge(layers)
     project, broken, wrong = _validate(values, origins)
@@ -149,7 +150,14 @@ def load_sources(
         values=values,
         broken=broken,
         ignored=tuple(ignored),
-        operator_sources=frozenset(layer.source for layer in layers if layer.operator) | {str(BUILT_IN)},
+        operator_sources=frozenset(
+            [
+                *(layer.source for layer in layers if layer.operator),
+                *(str(file.path) for file in env_files if file.operator),
+                str(environment.PROCESS),
+                str(BUILT_IN),
+            ]
+        ),
     )
 
 
@@ -180,7 +188,7 @@ def _validate(
 
 def _env_files(sources: Sources, layers: Sequence[Layer], env_paths: Sequence[str] | None, cwd: Path) -> list[EnvFile]:
     if env_paths is not None:
-        return [EnvFile(path=cwd / path, needed=True) for path in env_paths]
+        return [EnvFile(path=cwd / path, needed=True, operator=True) for path in env_paths]
     naming = [layer for layer in sorted(layers, key=lambda layer: layer.rank) if "envPath" in layer.values]
     if not naming:
         return environment.project_files(environment.ENV_FILES, sources.directory, Origin(source=str(sources.path)))
@@ -190,7 +198,7 @@ def _env_files(sources: Sources, layers: Sequence[Layer], env_paths: Sequence[st
         return []  # validation says what is wrong
     names = [path for path in paths if isinstance(path, str)]
     if layer.operator:
-        return [EnvFile(path=Path(layer.source).parent / path) for path in names]
+        return [EnvFile(path=Path(layer.source).parent / path, operator=True) for path in names]
     return environment.project_files(names, sources.directory, layer.origin(("envPath",)))
 
 
