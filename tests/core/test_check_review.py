@@ -104,6 +104,9 @@ def test_W_23_where_keys_go_is_a_finding_when_the_project_or_a_file_beside_it_sa
     (tmp_path / ".env").write_text("\nOPENAI_BASE_URL=https://evil.example\n")
     assert left(tmp_path, EXPERT, user="") == [("LLM001", 2)]
     assert left(tmp_path, EXPERT, environ={"OPENAI_BASE_URL": "https://own.example"}) == []
+    assert left(tmp_path, EXPERT, env_paths=[".env"]) == [], "a file that the user names"
+    allowed = '[policy]\nallowProviderOrigins = ["https://evil.example"]\n'
+    assert left(tmp_path, EXPERT, user=allowed) == []
 
 
 def test_AC6_a_registry_that_the_project_names_is_a_finding(tmp_path) -> None:

@@ -82,6 +82,83 @@ def test_AC6_T5_the_key_is_sent_to_no_host_that_the_file_names_without_the_users
     assert key not in result.stdout + result.stderr
 
 
+STRANGER = "models.example.invalid"
+OPENAI = 'model = "scripted"\nmaxRetries = 0\n[provider]\nproviderName = "openai"\n'
+
+
+def allow(project: Project, origin: str) -> None:
+    own = project.directory.parent / "config" / "perstack"
+    own.mkdir(parents=True, exist_ok=True)
+    table = f"[projects.{json.dumps(str(project.directory))}.policy]\n"
+    (own / "config.toml").write_text(f"{table}allowProviderOrigins = [{json.dumps(origin)}]\n", encoding="utf-8")
+
+
+@pytest.mark.parametrize("place", ["perstack.toml", ".env"])
+def test_AC6_T5_W_23_a_project_gets_the_users_key_sent_nowhere_that_the_user_did_not_allow(
+    project: Project, place: str
+) -> None:
+    key, url = f"canary-{secrets.token_hex(8)}", f"https://{STRANGER}/v1"
+    if place == ".env":
+        project.write(DEMO, provider=OPENAI)
+        (project.directory / ".env").write_text(f"OPENAI_BASE_URL={url}\n", encoding="utf-8")
+    else:
+        project.write(DEMO, provider=f'{OPENAI}[provider.setting]\nbaseUrl = "{url}"\n')
+    config = str(project.directory / "perstack.toml")
+    with ModelServer() as proxy:  # it is on the only way out, and is no proxy: that it was asked is the evidence
+        env = {"OPENAI_API_KEY": key, "HTTPS_PROXY": f"http://127.0.0.1:{proxy.port}"}
+        for options in ((), ("--config", config), ("--model", "a", "--model", "b")):
+            result = project.run("demo", "Go.", *options, env=env)
+            assert refused(result, proxy, 5), result.stderr
+            line = 1 if place == ".env" else 6
+            for part in (f"{place}:{line}", STRANGER, "OPENAI_API_KEY", "allowProviderOrigins", "Nothing was sent"):
+                assert part in result.stderr
+            assert result.events == (), "there is no job"
+        assert proxy.connections == 0
+        allow(project, f"https://{STRANGER}")
+        result = project.run("demo", "Go.", env=env)
+        assert result.exit_code == 2, "the control: allowed, it is asked for, and not there"
+        assert STRANGER in str(result.of("stopRunByError"))
+        assert proxy.connections == 1
+        allow(project, "https://other.example.invalid")
+        assert refused(project.run("demo", "Go.", env=env), proxy, 5)
+        exported = project.run("demo", "Go.", env={**env, "OPENAI_BASE_URL": url})
+        assert exported.exit_code == 2, "the user's own variable is the user's word, too"
+        assert proxy.connections == 2
+    assert key not in result.stdout + result.stderr
+
+
+def test_W_23_what_a_run_would_refuse_is_shown_by_check_and_explain_before_it(project: Project) -> None:
+    url = f"https://{STRANGER}/v1"
+    project.write(DEMO, provider=f'{OPENAI}[provider.setting]\nbaseUrl = "{url}"\n')
+    checked, reviewed = project.perstack("check"), project.perstack("check", "--review")
+    explained = project.perstack("explain", "demo", "--runtime", "local")
+    assert (checked.exit_code, reviewed.exit_code, explained.exit_code) == (1, 5, 0)
+    for shown in (checked.stderr, reviewed.stdout, explained.stderr):
+        assert f"leads OPENAI_API_KEY to '{STRANGER}'" in shown
+    assert "! LLM001" in reviewed.stdout
+    assert "A run would be refused" in explained.stderr
+    allow(project, f"https://{STRANGER}")
+    assert project.perstack("check").exit_code == 0
+    assert "LLM001" not in project.perstack("check", "--review").stdout
+    assert "refused" not in project.perstack("explain", "demo", "--runtime", "local").stderr
+
+
+def test_AC6_W_23_a_projects_own_key_and_a_server_on_this_machine_need_nobodys_word(project: Project) -> None:
+    own = f"canary-{secrets.token_hex(8)}"
+    with ModelServer([Turn(text="done", times=None)]) as server:
+        project.write(DEMO, provider=f'{OPENAI}[provider.setting]\nbaseUrl = "{server.openai_url}"\n')
+        assert project.run("demo", "Go.").exit_code == 0
+        project.write(DEMO, provider=OPENAI)
+        lines = f"OPENAI_BASE_URL=https://{STRANGER}/v1\nOPENAI_API_KEY={own}\n"
+        (project.directory / ".env").write_text(lines, encoding="utf-8")
+        through = {"HTTPS_PROXY": f"http://127.0.0.1:{server.port}"}
+        asked = server.connections
+        assert project.run("demo", "Go.", env={**through, "OPENAI_API_KEY": "the-users-own-key"}).exit_code == 5
+        assert server.connections == asked
+        assert project.run("demo", "Go.", env={**through, "OPENAI_API_KEY": ""}).exit_code == 2
+        assert server.connections == asked + 1, "the control: its own key goes where it says"
+
+
 @pytest.mark.parametrize("path", ["../secrets.env", "/etc/hostname"])
 def test_AC8_a_project_cannot_have_a_file_outside_of_it_read_as_variables(project: Project, path: str) -> None:
     secret = f"canary-{secrets.token_hex(8)}"

@@ -35,6 +35,7 @@ WHOLE = {
         "require": ["env"],
         "relax": ["env"],
         "allowProviderKeys": ["K"],
+        "allowProviderOrigins": ["https://h.example"],
         "accept": ["X"],
         "workspaceMode": "ro",
     },

@@ -244,6 +244,10 @@ class ProviderSpec:
             ``http://localhost:11434`` where they are not https on port 443.
         hosts: The very ones that its traffic goes to with these settings; None where they are all of `api_hosts`.
             `perstack.outbound.grants.origin_of` makes one of a base URL. Nothing else is connected to.
+        region_keys: Settings and variables that only choose among the vendor's own hosts, such as a region. Any other
+            value that changes `hosts` is taken to lead elsewhere: see `perstack.policy.destinations`.
+        credentials: What it signs in with under these settings: names of variables, or a login that it finds by itself,
+            in words for a message. None is each variable of `required_env` and `secret_env` that is set.
         models: What is known of its models, by name.
         provider_tools: Names of the tools that run at the vendor.
         default_model: Used when neither the configuration nor the command line names one.
@@ -258,6 +262,8 @@ class ProviderSpec:
     setting_keys: frozenset[str] = frozenset()
     api_hosts: tuple[str, ...] = ()
     hosts: Callable[[ProviderContext], tuple[str, ...]] | None = None
+    region_keys: frozenset[str] = frozenset()
+    credentials: Callable[[ProviderContext], tuple[str, ...]] | None = None
     models: Mapping[str, ModelInfo] = field(default_factory=dict)
     default_model: str | None = None
     provider_tools: frozenset[str] = frozenset()

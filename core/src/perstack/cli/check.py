@@ -55,8 +55,11 @@ def run(args: argparse.Namespace) -> int:
         loaded, registry = open_with(args)
 
         from perstack.policy import validate
+        from perstack.policy.destinations import chosen_diversions
 
         found = (*validate.problems(loaded, registry), *_lock_problems(loaded))
+        if args.review is None:  # a review lists it among all that there is to look at before anything is allowed
+            found += chosen_diversions(loaded, registry.providers)
         if found:
             raise ConfigError(found)
     except ConfigError as error:

@@ -35,6 +35,7 @@ def run(args: argparse.Namespace) -> int:
     from perstack.locking.holding import NotInstalled, NotLocked, project_lock
     from perstack.paths import named_directory
     from perstack.policy.decide import decide
+    from perstack.policy.destinations import chosen_diversions
     from perstack.policy.explain import as_json, as_text
     from perstack.policy.model_access import model_lines, model_view
     from perstack.policy.validate import chosen_runtime, vendor_tools
@@ -54,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
         decision = project_lock(loaded, os.environ).decision(decision, runtime)
     except (LockMismatch, NotInstalled, NotLocked) as error:
         warn([f"A run would be refused: {error}"])
+    warn(f"A run would be refused: {problem}" for problem in chosen_diversions(loaded, registry.providers))
     vendors = {
         key: lines
         for key, policy in decision.experts.items()

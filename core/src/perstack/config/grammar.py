@@ -188,6 +188,20 @@ def model_url(text: str) -> str:
     return https_url(text)
 
 
+def origin(text: str) -> str:
+    """The beginning of URLs of one server: its scheme, its host, and its port where that is another one."""
+    from perstack.outbound.grants import parse_grant
+
+    parts = _split(text)
+    try:
+        host = parse_grant(text).host
+    except ValueError:
+        raise ValueError(f"is not an origin: write {parts.scheme}://{parts.netloc}") from None
+    if host.startswith("*"):
+        raise ValueError("is not one origin: name each host by itself")
+    return text
+
+
 def public_url(text: str) -> str:
     """An https URL whose host is no private address; names are checked again when they are resolved."""
     from perstack_proxy.addresses import special_purpose

@@ -73,6 +73,7 @@ OPERATOR_KEYS: Mapping[Path, str] = {
     ("plugins", "allow"): "a plugin runs with your rights outside every boundary",
     ("policy", "relax"): "it takes protection away",
     ("policy", "allowProviderKeys"): "it hands your keys to a skill",
+    ("policy", "allowProviderOrigins"): "it leads your credentials to servers that a project names",
     ("policy", "allowProviderTools"): "it opens a way around the sandbox's network",
     ("policy", "accept"): "only the person who runs it can accept a finding",
     ("policy", "engineEgress"): "it leads perstack's own traffic",
@@ -93,6 +94,7 @@ _UNITED: frozenset[Path] = frozenset(
         ("policy", "relax"),
         ("policy", "accept"),
         ("policy", "allowProviderKeys"),
+        ("policy", "allowProviderOrigins"),
     }
 )
 

@@ -201,6 +201,7 @@ class PolicyTable(Table):
         relax: Controls that a run may go without.
         allow_provider_tools: Whether Experts get their vendor's tools also where the network is guarded.
         allow_provider_keys: Variables of model providers that skills may ask for all the same.
+        allow_provider_origins: Origins that a project may lead the credentials of its model provider to.
         accept: Findings of ``perstack check --review`` that the user has looked at.
         limits: The most that a skill may ask for.
         engine_egress: Whether perstack's own connections go through a gate on this machine (``proxy``).
@@ -211,6 +212,9 @@ class PolicyTable(Table):
     relax: Controls = ()
     allow_provider_tools: bool = False
     allow_provider_keys: Annotated[tuple[EnvSource, ...], Field(strict=False)] = ()
+    allow_provider_origins: Annotated[
+        tuple[Annotated[str, AfterValidator(grammar.origin)], ...], Field(strict=False)
+    ] = ()
     accept: Names = ()
     engine_egress: Literal["direct", "proxy"] = "direct"
     limits: LimitsTable = Field(default_factory=LimitsTable)

@@ -12,10 +12,10 @@ from perstack.errors import ConfigError, Problem
 from perstack.launch.models import chosen_models
 from perstack.launch.request import RunRequest
 from perstack.locking.holding import Held, project_lock
-from perstack.paths import cache_dir
 from perstack.policy.decide import Decision, decide, secret_values
+from perstack.policy.destinations import check_destinations
 from perstack.policy.env import env_values
-from perstack.policy.model_access import model_grants
+from perstack.policy.model_access import model_grants, provider_context
 from perstack.policy.provider_tools import ProviderTools, provider_tools
 from perstack.policy.validate import DEFAULT_PROVIDER
 from perstack.redaction import Redactor
@@ -71,6 +71,7 @@ def make_plan(request: RunRequest, loaded: Loaded, registry: Registry) -> RunPla
     runtime = registry.runtime(project.runtime or DEFAULT_RUNTIME)
     provider = registry.provider(project.provider.provider_name if project.provider else DEFAULT_PROVIDER)
     context = _provider_context(provider, loaded)
+    check_destinations(provider, loaded)
     network = Network(proxy=proxy_of_environment(loaded.host_env.values), grants=_grants(provider, context, loaded))
     context = replace(context, network=network)
     decision = decide(
@@ -117,25 +118,22 @@ def egress_settings(project: Project) -> EgressSettings:
 
 
 def _provider_context(spec: ProviderSpec, loaded: Loaded) -> ProviderContext:
-    """The provider's own settings and variables, and nobody else's."""
-    table = loaded.project.provider
-    settings = dict(table.setting) if table is not None and table.provider_name == spec.name else {}
-    values = loaded.host_env.values
+    """What the provider is made with.
+
+    Raises:
+        ConfigError: A variable that it cannot work without is not set.
+    """
     problems = [
         Problem(
             message=f"{name} is not set, and provider {spec.name!r} needs it",
             hint="Set it in the environment or in an env file, or choose another --provider.",
         )
         for name in spec.required_env
-        if name not in values
+        if name not in loaded.host_env.values
     ]
     if problems:
         raise ConfigError(problems)
-    return ProviderContext(
-        settings=settings,
-        env={name: values[name] for name in (*spec.required_env, *spec.optional_env) if name in values},
-        cache_dir=cache_dir(values),
-    )
+    return provider_context(spec, loaded)
 
 
 def _grants(spec: ProviderSpec, context: ProviderContext, loaded: Loaded) -> tuple[HostGrant, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from perstack.errors import ConfigError, PolicyError
@@ -23,6 +24,17 @@ ENGINE_EGRESS = {
 }
 
 
+def provider_context(spec: ProviderSpec, loaded: Loaded) -> ProviderContext:
+    """The provider's own settings and variables, as far as they are there, and nobody else's."""
+    table = loaded.project.provider
+    values = loaded.host_env.values
+    return ProviderContext(
+        settings=dict(table.setting) if table is not None and table.provider_name == spec.name else {},
+        env={name: values[name] for name in (*spec.required_env, *spec.optional_env) if name in values},
+        cache_dir=cache_dir(values),
+    )
+
+
 def model_grants(spec: ProviderSpec, context: ProviderContext, loaded: Loaded) -> tuple[HostGrant, ...]:
     """The places of the provider's traffic. One that the configuration names is its own grant, wherever it is.
 
@@ -31,7 +43,7 @@ def model_grants(spec: ProviderSpec, context: ProviderContext, loaded: Loaded) -
         PolicyError: The provider names something that is no host.
     """
     texts = spec.hosts(context) if spec.hosts is not None else spec.api_hosts
-    configured = _configured(context, loaded)
+    configured = configured_places(context, loaded)
     try:
         return tuple(
             parse_grant(
@@ -79,18 +91,16 @@ def model_lines(loaded: Loaded, registry: Registry) -> list[str]:
 
 def _shown(spec: ProviderSpec, loaded: Loaded) -> tuple[HostGrant, ...]:
     """The grants as far as they can be known without the value of a secret variable."""
-    table = loaded.project.provider
-    settings = dict(table.setting) if table is not None and table.provider_name == spec.name else {}
-    values = loaded.host_env.values
-    env = {name: values[name] for name in spec.optional_env if name in values and name not in spec.secret_env}
-    context = ProviderContext(settings=settings, env=env, cache_dir=cache_dir(values))
+    context = provider_context(spec, loaded)
+    secrets = {*spec.required_env, *spec.secret_env}
+    context = replace(context, env={name: value for name, value in context.env.items() if name not in secrets})
     try:
         return model_grants(spec, context, loaded)
     except ConfigError:
         return tuple(parse_grant(text, origin=f"provider {spec.name}") for text in spec.api_hosts)
 
 
-def _configured(context: ProviderContext, loaded: Loaded) -> Mapping[str, str]:
+def configured_places(context: ProviderContext, loaded: Loaded) -> Mapping[str, str]:
     """The places that settings and variables name as a URL, and where they do."""
     found = {}
     for name, value in context.env.items():
@@ -103,7 +113,7 @@ def _configured(context: ProviderContext, loaded: Loaded) -> Mapping[str, str]:
 
 
 def _place(text: str) -> str | None:
-    if not text.startswith(("https://", "http://")):
+    if not text.lower().startswith(("https://", "http://")):
         return None
     try:
         return origin_of(text)

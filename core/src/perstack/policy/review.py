@@ -20,6 +20,7 @@ from perstack.config.loading import Loaded
 from perstack.config.models import ExpertConfig
 from perstack.config.skills import BASE_SKILL, McpSkill, RemoteSkill, RequiredEnv, StdioSkill
 from perstack.policy import base_skill, commands, env
+from perstack.policy.destinations import chosen_diversions, is_allowed
 from perstack.policy.limits import LOCAL_RUNTIME
 from perstack.policy.packages import packages, program
 from perstack.skill_policy import Origin, is_pinned
@@ -123,14 +124,19 @@ def review(
     Args:
         loaded: The configuration.
         experts: The Experts to look at, delegates included.
-        providers: Installed model providers, whose keys are watched for.
+        providers: Installed model providers, whose keys are watched for, and where those go.
         accepted: Ids that are accepted besides those of the user's own settings.
         tools: What each skill offered when it last ran, by ``EXPERT/SKILL``; None for one that has not run yet.
         locked: Numbers of packages that skills are locked to, by ``EXPERT/SKILL``.
     """
     known = {*accepted, *loaded.project.policy.accept}
     reviewer = _Reviewer(
-        loaded=loaded, keys=env.provider_keys(providers), asked=_asked(experts), tools=tools or {}, locked=locked or {}
+        loaded=loaded,
+        providers={spec.name: spec for spec in providers},
+        keys=env.provider_keys(providers),
+        asked=_asked(experts),
+        tools=tools or {},
+        locked=locked or {},
     )
     findings = [*reviewer.project(), *(finding for expert in experts for finding in reviewer.expert(expert))]
     return tuple(
@@ -155,6 +161,7 @@ class _Reviewer:
     """One review: what is the same for all Experts."""
 
     loaded: Loaded
+    providers: Mapping[str, ProviderSpec]
     keys: Collection[str]
     asked: Mapping[str, Sequence[str]]
     tools: Mapping[str, Sequence[SkillTool] | None]
@@ -164,25 +171,40 @@ class _Reviewer:
         """Findings that concern every Expert."""
         project, origins = self.loaded.project, self.loaded.origins
         provider = project.provider
+        yield from self._destinations()
         if provider is not None:
-            for key, code, message in (
-                ("baseUrl", "LLM001", f"requests to the model go to {provider.setting.get('baseUrl')}"),
-                ("headers", "LLM002", "headers for the model's server stand in the file"),
-            ):
-                path = ("provider", "setting", key)
-                if key in provider.setting and self._by_project(path):
-                    yield _finding(code, message, "", origins.at(*path))
+            path = ("provider", "setting", "headers")
+            if "headers" in provider.setting and self._by_project(path):
+                yield _finding("LLM002", "headers for the model's server stand in the file", "", origins.at(*path))
         if project.perstack_api_base_url and self._by_project(("perstackApiBaseUrl",)):
             message = f"the registry would be {project.perstack_api_base_url}; this version asks none"
             yield _finding("API001", message, "", origins.at("perstackApiBaseUrl"))
         if project.runtime == LOCAL_RUNTIME and self._by_project(("runtime",)):
             message = "skills would run as you, with your files and your network"
             yield _finding("RUN001", message, "", origins.at("runtime"))
-        for name, origin in self.loaded.host_env.origins.items():
-            if name.endswith("_BASE_URL") and origin.line is not None:
-                yield _finding("LLM001", f"{name} comes from an env file", "", origin)
         yield _finding("RUN002", f"maxSteps is {project.max_steps}", "", origins.at("maxSteps"))
         yield from self._env_files()
+
+    def _destinations(self) -> Iterator[Finding]:
+        """Where the model is asked, if the project says so and the user has not allowed it."""
+        loaded, provider = self.loaded, self.loaded.project.provider
+        refused = {
+            Origin(source=problem.where, line=problem.line): problem.message
+            for problem in chosen_diversions(loaded, self.providers)
+        }
+        for origin, message in refused.items():
+            yield _finding("LLM001", f"{message}: a run needs allowProviderOrigins for it", "", origin)
+        named = {
+            loaded.host_env.origins[name]: (value, f"{name} comes from an env file")
+            for name, value in loaded.host_env.values.items()
+            if name.endswith("_BASE_URL")
+        }
+        if provider is not None and isinstance(url := provider.setting.get("baseUrl"), str):
+            named[loaded.origins.at("provider", "setting", "baseUrl")] = (url, f"requests to the model go to {url}")
+        for origin, (url, message) in named.items():
+            by_project = origin.source not in loaded.operator_sources
+            if by_project and origin not in refused and not is_allowed(url, loaded):
+                yield _finding("LLM001", message, "", origin)
 
     def expert(self, expert: ExpertConfig) -> Iterator[Finding]:
         """Findings about one Expert and its skills."""

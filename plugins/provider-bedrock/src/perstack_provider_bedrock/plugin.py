@@ -47,6 +47,8 @@ def perstack_register_providers() -> list[ProviderSpec]:
             setting_keys=frozenset({"region", "profile", "baseUrl", "headers"}),
             api_hosts=("*.amazonaws.com", "*.amazonaws.com.cn", "*.amazonaws.eu"),
             hosts=_hosts,
+            region_keys=frozenset({"region", "AWS_REGION"}),
+            credentials=_credentials,
             models=MODELS,
         )
     ]
@@ -62,3 +64,12 @@ def _hosts(context: ProviderContext) -> tuple[str, ...]:
     from perstack_provider_bedrock.provider import server_host
 
     return (server_host(context),)
+
+
+def _credentials(context: ProviderContext) -> tuple[str, ...]:
+    env = context.env
+    if env.get("AWS_BEARER_TOKEN_BEDROCK"):
+        return ("AWS_BEARER_TOKEN_BEDROCK",)
+    if (context.settings.get("profile") or env.get("AWS_PROFILE")) and not env.get("AWS_ACCESS_KEY_ID"):
+        return ("your AWS profile",)
+    return ("AWS_SECRET_ACCESS_KEY", *(["AWS_SESSION_TOKEN"] if env.get("AWS_SESSION_TOKEN") else []))

@@ -32,6 +32,10 @@ def spec(profile: Profile) -> ProviderSpec:
 
         return server_hosts(profile, context)
 
+    def credentials(context: ProviderContext) -> tuple[str, ...]:
+        return (profile.key,) if profile.key else _login(context)
+
+    project = frozenset({"project", "location"} if profile.project_variables else ())
     optional = (profile.url_variable, *profile.project_variables, profile.credentials_variable)
     return ProviderSpec(
         name=profile.name,
@@ -40,9 +44,18 @@ def spec(profile: Profile) -> ProviderSpec:
         required_env=(profile.key,) if profile.key else (),
         optional_env=tuple(name for name in optional if name),
         secret_env=(profile.key,) if profile.key else (),
-        setting_keys=frozenset({"baseUrl", "headers", *(["project", "location"] if profile.project_variables else [])}),
+        setting_keys=project | {"baseUrl", "headers"},
         api_hosts=profile.hosts,
         hosts=hosts,
+        region_keys=project | {*profile.project_variables},
+        credentials=credentials,
         models=MODELS,
         provider_tools=profile.provider_tools,
     )
+
+
+def _login(context: ProviderContext) -> tuple[str, ...]:
+    """Of Vertex AI: a header in the key's place, else what Google's library finds. A file's name is no key itself."""
+    headers = context.settings.get("headers")
+    signed = isinstance(headers, dict) and any(name.lower() == "authorization" for name in headers)
+    return () if signed else ("your login at Google Cloud",)

@@ -8,6 +8,14 @@ from pathlib import Path
 from perstack.model_table import ModelTable
 
 MODELS = ModelTable(Path(__file__).with_name("models.json"))
+TOKEN_HOSTS = (
+    "oauth2.googleapis.com",
+    "sts.googleapis.com",
+    "iamcredentials.googleapis.com",
+    "http://metadata.google.internal",
+    "http://169.254.169.254",
+)
+"""Where tokens come from: the vendor's servers, and the one that a machine in Google Cloud has for itself."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,12 +64,11 @@ VERTEX = Profile(
     summary="Gemini in Google Cloud, by Vertex AI and application default credentials.",
     url="https://{host}/v1/projects/{project}/locations/{location}/publishers/google",
     url_variable="GOOGLE_VERTEX_BASE_URL",
-    # A region stands within its host's name; the tokens come from the last two.
+    # A region stands within its host's name.
     hosts=(
         "aiplatform.googleapis.com",
         "*.googleapis.com",
-        "http://metadata.google.internal",
-        "http://169.254.169.254",
+        *TOKEN_HOSTS,
     ),
     project_variables=("GOOGLE_VERTEX_PROJECT", "GOOGLE_VERTEX_LOCATION"),
     credentials_variable="GOOGLE_APPLICATION_CREDENTIALS",

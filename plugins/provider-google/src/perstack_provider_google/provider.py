@@ -13,20 +13,12 @@ from perstack.outbound.grants import origin_of
 from perstack.protocols import GenerateRequest, StreamPart
 from perstack.specs import ProviderContext
 
-from perstack_provider_google.profiles import MODELS, Profile
+from perstack_provider_google.profiles import MODELS, TOKEN_HOSTS, Profile
 from perstack_provider_google.request import generate_body, message_contents
 from perstack_provider_google.stream import GenerateAnswer
 
 PLACE = re.compile(r"[a-z0-9][a-z0-9:.-]{0,127}")
 """Projects and locations: they stand in the address."""
-TOKEN_HOSTS = (
-    "oauth2.googleapis.com",
-    "sts.googleapis.com",
-    "iamcredentials.googleapis.com",
-    "http://metadata.google.internal",
-    "http://169.254.169.254",
-)
-"""Where tokens come from: the vendor's servers, and the one that a machine in Google Cloud has for itself."""
 MULTI_REGIONS = frozenset({"us", "eu"})
 
 

@@ -32,6 +32,11 @@ def spec(profile: Profile) -> ProviderSpec:
 
         return server_hosts(profile, context)
 
+    def credentials(context: ProviderContext) -> tuple[str, ...]:
+        if profile.token_scope and context.settings.get("auth") == "identity":
+            return (f"your login for {profile.name}",)
+        return (profile.key,) if profile.key else ()
+
     return ProviderSpec(
         name=profile.name,
         summary=profile.summary,
@@ -42,6 +47,7 @@ def spec(profile: Profile) -> ProviderSpec:
         setting_keys=profile.settings,
         api_hosts=profile.hosts,
         hosts=hosts,
+        credentials=credentials,
         models=profile.models,
         provider_tools=profile.provider_tools,
     )

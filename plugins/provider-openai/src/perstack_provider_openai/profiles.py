@@ -12,6 +12,8 @@ from perstack.specs import ModelInfo
 
 Api = Literal["chat", "responses"]
 HERE = Path(__file__).parent
+LOGIN = "login.microsoftonline.com"
+"""Where Azure gives tokens in a key's place."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,6 +118,7 @@ AZURE = Profile(
         "*.services.ai.azure.com",
         "*.openai.azure.us",
         "*.openai.azure.cn",
+        LOGIN,
     ),
     key="AZURE_API_KEY",
     key_header="api-key",

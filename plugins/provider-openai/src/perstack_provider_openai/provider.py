@@ -14,11 +14,9 @@ from perstack.specs import ProviderContext
 
 from perstack_provider_openai.chat_request import chat_body, chat_messages
 from perstack_provider_openai.chat_stream import ChatAnswer
-from perstack_provider_openai.profiles import Api, Profile
+from perstack_provider_openai.profiles import LOGIN, Api, Profile
 from perstack_provider_openai.responses_request import responses_body, responses_items
 from perstack_provider_openai.responses_stream import ResponsesAnswer
-
-LOGIN = "login.microsoftonline.com"
 
 
 class OpenAIProvider:
