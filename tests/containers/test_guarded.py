@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from perstack.errors import PolicyError
 from perstack_containers import workspace as module
-from perstack_containers.workspace import binds, guarded, quarantine
+from perstack_containers.workspace import NOTHING_OPEN, binds, guarded, quarantine
+from perstack_proxy.file_policy import FilePolicy
 
 
 @pytest.fixture
@@ -25,8 +26,8 @@ def put(root: Path, *names: str, text: str = "as it was") -> None:
         (root / name).write_text(text)
 
 
-def targets(workspace: Path, tmp_path: Path) -> dict[str, bool]:
-    mounts = binds(workspace, guarded(workspace), read_only=False, empty=tmp_path / "empty")
+def targets(workspace: Path, tmp_path: Path, files: FilePolicy = NOTHING_OPEN) -> dict[str, bool]:
+    mounts = binds(workspace, guarded(workspace, files), read_only=False, empty=tmp_path / "empty")
     return {bind.target.removeprefix("/workspace").lstrip("/"): bind.read_only for bind in mounts}
 
 
@@ -39,6 +40,40 @@ def test_AF9_AF10_control_and_secret_files_are_masked_wherever_they_are(workspac
     mounts = targets(workspace, tmp_path)
     assert {name for name, read_only in mounts.items() if read_only} == set(masked)
     assert {name for name, read_only in mounts.items() if not read_only} == {"", ".git", "lib/.git"}, "pinned, writable"
+
+
+def test_AF9_AF10_what_a_policy_opens_is_mounted_as_it_is_and_nothing_else(workspace, tmp_path) -> None:
+    put(workspace, ".github/ci.yml", ".github/perstack.toml", ".github/.env", "perstack.toml", ".npmrc", ".env")
+    put(workspace, ".gitlab/one", ".gitlab/two", ".gitlab/deep/x", "sub/.npmrc", ".git/hooks/a", ".git/config")
+    put(workspace, ".aws/config", ".ssh/config", ".devcontainer/.env", "tls.key")
+    everything = FilePolicy(writable=["**"], readable=["**"])
+    assert {name for name, ro in targets(workspace, tmp_path, everything).items() if ro} == {
+        "perstack.toml",
+        ".github/perstack.toml",
+    }, "nobody is let change what says what skills may do"
+    writable = ["/.github/**/", ".gitlab/one", ".gitlab/d*/**", ".npmrc", ".env", "../.git/**", "{.git/hooks,x}/**"]
+    files = FilePolicy(writable=writable, readable=[".npmrc", ".aws/**", ".ssh/config", "t*.key"])
+    mounts = targets(workspace, tmp_path, files)
+    opened = {".github", ".gitlab/one", ".gitlab/deep", ".npmrc", ".git/hooks", ".aws", "tls.key"}
+    assert {name for name, ro in mounts.items() if not ro} == {"", ".git", *opened}, "each one cannot be replaced"
+    closed = {".github/perstack.toml", ".github/.env", "perstack.toml", ".env", ".gitlab", "sub/.npmrc", ".git/config"}
+    assert {name for name, ro in mounts.items() if ro} == {*closed, ".ssh", ".devcontainer", ".devcontainer/.env"}
+    order = list(mounts)
+    assert order.index(".gitlab") < order.index(".gitlab/one"), "a mount comes after what it is mounted on"
+    assert targets(workspace, tmp_path)[".github"], "the control: a skill of another policy has it read-only"
+
+
+def test_AF9_new_files_that_a_policy_opens_stay_and_others_beside_them_are_taken_out(workspace, tmp_path) -> None:
+    put(workspace, ".gitlab/kept.yml")
+    files = FilePolicy(writable=[".github/workflows/**", ".gitlab/**", "*/.envrc"])
+    before = guarded(workspace, files)
+    put(workspace, ".github/workflows/ci.yml", ".gitlab/new.yml", "a/.envrc", text="opened")
+    put(workspace, ".github/other", ".github/workflows/perstack.toml", "a/b/.envrc", ".envrc", text="owned")
+    moved = {".github/other", ".github/workflows/perstack.toml", "a/b/.envrc", ".envrc"}
+    assert set(quarantine(workspace, before, tmp_path / "kept", files).moved) == moved
+    for name in (".github/workflows/ci.yml", ".gitlab/new.yml", ".gitlab/kept.yml", "a/.envrc"):
+        assert (workspace / name).exists(), name
+    assert set(quarantine(workspace, before, tmp_path / "kept").moved) >= {".github", "a/.envrc"}, "the control"
 
 
 def test_AF9_what_is_new_is_taken_out_and_what_was_there_stays(workspace, tmp_path) -> None:

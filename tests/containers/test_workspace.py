@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import socket
@@ -9,7 +10,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from engines import Box, answers, python
+from engines import SECONDS, Box, answers, python
+from perstack.testing.model_server import Call, ModelServer, Turn
 from perstack.testing.waiting import eventually
 
 pytestmark = pytest.mark.engine
@@ -76,6 +78,58 @@ def test_AF9_files_that_other_tools_obey_cannot_be_changed_and_new_ones_do_not_s
         assert not (hostile.workspace / name).exists(), name
     assert (hostile.workspace / "ordinary").read_text() == "owned", "the control: other files can be changed"
     assert [event for event in result.of("skillNotice") if ".gitlab-ci.yml" in str(event["message"])]
+
+
+def test_AF9_AF10_what_a_policy_opens_is_open_to_the_base_skill_and_to_no_other_skill(hostile) -> None:
+    secrets_were, secret_is = canary(), canary()
+    there = {".github/ci.yml": "as it was", ".github/perstack.toml": "as it was", ".gitlab-ci.yml": "as it was"}
+    there |= {".env": secrets_were, ".npmrc": secrets_were, ".vscode/tasks.json": "as it was"}
+    there |= {".vscode/settings.json": "as it was"}
+    for name, text in there.items():
+        (hostile.workspace / name).parent.mkdir(exist_ok=True)
+        (hostile.workspace / name).write_text(text)
+    owned(hostile)
+    opened = [".github/**", ".gitlab-ci.yml", ".env", ".buildkite/**", ".vscode/settings.json"]
+    files = f'files = {{ writable = {opened}, readable = [".env"] }}'
+    base = f'[experts.box.skills."@perstack/base"]\ntype = "mcpStdioSkill"\n{files}\n'
+    hostile.write(base, hostile.skill())
+    changed = [".github/ci.yml", ".github/new.yml", ".gitlab-ci.yml", ".vscode/settings.json"]
+    refused = [".github/perstack.toml", ".vscode/tasks.json", ".npmrc"]
+    shell = "echo x > .vscode/tasks.json; echo x > .github/perstack.toml; cat .npmrc .env; echo end"
+    steps = [
+        [
+            *(Call("writeTextFile", {"path": name, "text": "changed"}) for name in (*changed, *refused)),
+            Call("readTextFile", {"path": ".env"}),
+            Call("readTextFile", {"path": ".npmrc"}),
+            Call("exec", {"command": "sh", "args": ["-c", shell]}),
+        ],
+        [
+            Call("writeTextFile", {"path": ".env", "text": secret_is}),
+            Call("writeTextFile", {"path": ".buildkite/made.yml", "text": "changed"}),
+        ],
+        [python(f"result = [open(f'/workspace/{{name}}').read() for name in {['.env', *changed]!r}]"), tried(changed)],
+    ]
+    with ModelServer([*(Turn(calls=calls) for calls in steps), Turn(text="done")]) as server:
+        result = hostile.project.perstack(*hostile.args(), server=server, env=hostile.all_env, timeout=SECONDS)
+    assert result.exit_code == 0, result.stderr
+    said = [str(text) for text in result.values("resolveToolResults", "toolResults", "*", "result", "*", "text")]
+    assert [secrets_were in text for text in said[:10]] == [False] * 7 + [True, False, True], said
+    assert ["Denied" in text for text in said[:9]] == [False] * 4 + [True] * 3 + [False, True], said
+    assert said[9].count(secrets_were) == 1, "what it starts reads what is opened, and .npmrc empty"
+    other, writes = json.loads(said[12]), json.loads(said[13])
+    assert other == ["", *["changed"] * 4], "the other skill sees the secret empty, also when it is new"
+    assert writes == {f"/workspace/{name}": [] for name in changed}, "and cannot change what the first one may"
+    for name in changed:
+        assert (hostile.workspace / name).read_text() == "changed", name
+    for name in refused:
+        assert (hostile.workspace / name).read_text() == there[name], name
+    assert (hostile.workspace / ".env").read_text() == secret_is
+    assert not (hostile.workspace / ".buildkite").exists(), "the other skill could have made it too"
+
+
+def tried(names: list[str]) -> Call:
+    """What of each file can be changed by which means."""
+    return python(CHANGE % [f"/workspace/{name}" for name in names])
 
 
 def test_AF10_secret_files_of_the_workspace_are_seen_empty(hostile) -> None:

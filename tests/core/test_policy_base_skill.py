@@ -10,6 +10,7 @@ import projects
 import pytest
 from perstack.config.skills import BASE_SKILL, BoundsTable
 from perstack.errors import ConfigError
+from perstack.policy.explain import as_text
 
 BASE = """
 [experts.writer]
@@ -37,6 +38,24 @@ def test_exceptions_and_bounds_are_what_the_server_is_started_with(tmp_path):
         "readable": [".npmrc"],
         "bounds": {"execMaxTimeoutMs": 5},
     }
+
+
+def test_what_is_opened_is_in_the_policy_of_the_bundled_skill_alone_and_is_explained(tmp_path):
+    text = f'{BASE}files = {{ writable = [".github/**"], readable = [".npmrc", ".env"] }}\n'
+    decision = projects.decision(projects.load(tmp_path, text))
+    opened = projects.skill(decision, BASE_SKILL).files
+    assert [(grant.access, grant.pattern) for grant in opened] == [
+        ("change", ".github/**"),
+        ("read", ".npmrc"),
+        ("read", ".env"),
+    ]
+    assert [line.split("  [")[0].split(maxsplit=1)[1] for line in as_text(decision) if " files " in line] == [
+        "may change .github/**",
+        "may read .npmrc",
+        "may read .env",
+    ]
+    replaced = projects.decision(projects.load(tmp_path, user='perstackBaseSkillCommand = ["own"]\n'))
+    assert projects.skill(replaced, BASE_SKILL).files == (), "nothing tells them to what stands in for it"
 
 
 @pytest.mark.parametrize(

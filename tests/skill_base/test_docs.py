@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from perstack_proxy.file_policy import FilePolicy
 from perstack_skill_base.limits import Bounds
-from perstack_skill_base.policy import FilePolicy, _camel
+from perstack_skill_base.policy import _camel
 from perstack_skill_base.tools import HANDLERS
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "base-tools.md").read_text()

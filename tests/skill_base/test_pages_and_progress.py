@@ -10,7 +10,7 @@ import sys
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from perstack_skill_base.policy import FilePolicy
+from perstack_proxy.file_policy import FilePolicy
 from perstack_skill_base.tools.read import page
 
 

@@ -353,6 +353,15 @@ def test_AF9_control_files_that_the_configuration_opens_are_written(open_tools, 
     assert (workspace / ".github/workflows/ci.yml").read_text() == "allowed"
 
 
+def test_AF9_nothing_in_a_configuration_opens_what_says_what_skills_may_do(open_tools, workspace):
+    tools = open_tools(policy={"writable": ["**", "perstack.toml", "perstack.lock", "sub/**"]})
+    for path in ("perstack.toml", "sub/Perstack.lock", "perstack.toml/x"):
+        code, message = tools.refused("writeTextFile", path=path, text="x")
+        assert (code, "files.writable" in message) == ("AccessDenied", False), path
+    tools.ok("writeTextFile", path="sub/.npmrc", text="the control: another control file")
+    assert [path.name for path in (workspace / "sub").iterdir()] == [".npmrc"]
+
+
 SECRET = [".env", ".env.production", ".NPMRC", "deep/.aws/credentials", "id_ed25519", "server.key", ".netrc"]
 
 

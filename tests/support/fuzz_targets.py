@@ -16,11 +16,12 @@ from collections.abc import Callable
 import atheris
 
 with atheris.instrument_imports(include=["perstack_proxy", "perstack_skill_base"]):
-    from perstack_proxy import jsonrpc
-    from perstack_skill_base import globs, ignore, patches, paths, policy
+    from perstack_proxy import globs, jsonrpc
+    from perstack_proxy.file_policy import FilePolicy
+    from perstack_skill_base import ignore, patches, paths
     from perstack_skill_base.errors import ToolError
 
-WORKSPACE = paths.Workspace("/", policy.FilePolicy())
+WORKSPACE = paths.Workspace("/", FilePolicy())
 WORKSPACE.root = WORKSPACE._named = "/work space/ü"
 
 
@@ -33,8 +34,8 @@ def locate(data: bytes) -> None:
         return
     assert all(part not in ("", ".", "..") and "/" not in part and "\0" not in part for part in place.parts)
     assert WORKSPACE.locate("./" + "/".join(place.parts)) == place
-    policy.FilePolicy().control(place.parts)
-    policy.FilePolicy().secret(place.parts)
+    FilePolicy().control(place.parts)
+    FilePolicy().secret(place.parts)
 
 
 def patch(data: bytes) -> None:

@@ -70,12 +70,12 @@ MUTATIONS = {
     "control files are not written": Mutation(
         "AF9",
         f"{_FILES}test_AF9_control_files_are_not_written_moved_or_deleted[process]",
-        "from perstack_skill_base import policy\npolicy.FilePolicy.control = lambda self, parts: None\n",
+        "from perstack_proxy.file_policy import FilePolicy\nFilePolicy.control = lambda self, parts: None\n",
     ),
     "secret files are not read": Mutation(
         "AF10",
         f"{_FILES}test_AF10_secret_files_are_not_read_by_any_tool[process]",
-        "from perstack_skill_base import policy\npolicy.FilePolicy.secret = lambda self, parts: False\n",
+        "from perstack_proxy.file_policy import FilePolicy\nFilePolicy.secret = lambda self, parts: False\n",
     ),
     "lost updates are errors": Mutation(
         "AF14",

@@ -93,6 +93,20 @@ class HeaderGrant:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class FileGrant:
+    """Control files that the skill may change, or files for secrets that it may read, although skills may not.
+
+    Attributes:
+        access: Which of the two.
+        pattern: As in `perstack_proxy.globs`, for paths from the workspace and all below them.
+    """
+
+    access: Literal["change", "read"]
+    pattern: str
+    origin: Origin
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Mount:
     """One host path that the skill sees."""
 
@@ -139,6 +153,7 @@ class SkillPolicy:
         env: Variables that it sees, sorted by name; no others reach it.
         egress: Domains that it may reach; none when empty.
         mounts: Host paths that it sees.
+        files: Which files of the workspace are opened to it that are closed to others.
         packages: Its locked packages, read-only; None for a command that is there without any.
         limits: What it may use up.
         required: Controls without which the run refuses to start.
@@ -160,6 +175,7 @@ class SkillPolicy:
     env: tuple[EnvGrant, ...] = ()
     egress: tuple[EgressGrant, ...] = ()
     mounts: tuple[Mount, ...] = ()
+    files: tuple[FileGrant, ...] = ()
     packages: Mount | None = None
     limits: Limits = Limits()
     required: frozenset[Control] = frozenset()

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 
+OWN_NAMES = ("perstack.toml", "perstack.lock")
+"""Names of files that say what skills may do, so no skill is let change them."""
 CONTROL_NAMES: Mapping[str, tuple[str, ...]] = {
-    "configuration of Perstack": ("perstack.toml", "perstack.lock"),
+    "configuration of Perstack": OWN_NAMES,
     "an environment file": (".env", ".env.*", ".envrc"),
     "git's own, which can hold programs to run": (".git", ".gitmodules", ".husky", ".pre-commit-config.y*ml"),
     "run by a CI service": (
@@ -129,6 +131,11 @@ def obeyed_by(parts: Sequence[str], *, directory: bool) -> str | None:
             inner = "" if last else parts[depth + 1].casefold()
             return control_reason((part,)) if inner in GIT_CONTROLS else None
     return None
+
+
+def is_own(parts: Sequence[str]) -> bool:
+    """Whether the path is a file that says what skills may do."""
+    return any(part.casefold() in OWN_NAMES for part in parts)
 
 
 def is_secret(parts: Sequence[str]) -> bool:

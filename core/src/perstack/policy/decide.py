@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from perstack.config import grammar, headers
 from perstack.config.environment import HostEnv
@@ -21,7 +21,7 @@ from perstack.errors import ConfigError, ControlsMissing, PolicyError, Problem
 from perstack.policy import base_skill, commands, env, files
 from perstack.policy.egress import EgressVerdict, decide_egress
 from perstack.policy.limits import decide_limits, required_controls
-from perstack.skill_policy import BUILT_IN, Control, EgressGrant, HeaderGrant, Origin, SkillPolicy
+from perstack.skill_policy import BUILT_IN, Control, EgressGrant, FileGrant, HeaderGrant, Origin, SkillPolicy
 from perstack.specs import EgressTarget, EnvTarget, RuntimeSpec
 
 if TYPE_CHECKING:
@@ -225,6 +225,7 @@ class _Decider:
             env=variables.grants,
             egress=egress.grants,
             mounts=(mount,),
+            files=self._files(expert, name, skill) if bundled and not replacement else (),
             limits=limits,
             required=required_controls(self.runtime.name, settings, mount.mode),
             timeout=_seconds(skill),
@@ -233,6 +234,18 @@ class _Decider:
             allow_elicitation=skill.allow_elicitation,
         )
         return policy, _located(expert, name, (*variables.problems, *egress.problems, *too_much))
+
+    def _files(self, expert: ExpertConfig, name: str, skill: StdioSkill) -> tuple[FileGrant, ...]:
+        """What is opened to the bundled base skill; nothing is told to what the operator starts in its place."""
+        opened: tuple[tuple[Literal["change", "read"], str, Sequence[str]], ...] = (
+            ("change", "writable", skill.files.writable),
+            ("read", "readable", skill.files.readable),
+        )
+        return tuple(
+            FileGrant(access=access, pattern=pattern, origin=self._origin(expert, name, "files", key, position))
+            for access, key, patterns in opened
+            for position, pattern in enumerate(patterns)
+        )
 
     def _remote(
         self, expert: ExpertConfig, name: str, skill: RemoteSkill, egress: EgressVerdict

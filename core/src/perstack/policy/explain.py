@@ -9,7 +9,7 @@ from perstack_proxy.limits import MIB
 
 from perstack.messages import JsonObject
 from perstack.policy.decide import Decision, ExpertPolicy
-from perstack.skill_policy import CONTROLS, EgressGrant, EnvGrant, Limits, Mount, SkillPolicy
+from perstack.skill_policy import CONTROLS, EgressGrant, EnvGrant, FileGrant, Limits, Mount, SkillPolicy
 
 
 def as_json(decision: Decision) -> JsonObject:
@@ -58,6 +58,8 @@ def _lines(policy: SkillPolicy) -> Iterator[tuple[str, str]]:
         yield "domain", "none"
     for mount in policy.mounts:
         yield "mount", f"{mount.host} at {mount.target} {mount.mode}  [{mount.origin}]"
+    for file in policy.files:
+        yield "files", f"may {file.access} {file.pattern}  [{file.origin}]"
     if policy.argv:
         limits = policy.limits
         size = f"{limits.memory // MIB} MiB ({limits.memory_reserved // MIB} MiB reserved)"
@@ -107,6 +109,7 @@ def _skill(policy: SkillPolicy) -> JsonObject:
         "env": [_env(grant) for grant in policy.env],
         "egress": [_egress(grant) for grant in policy.egress],
         "mounts": [_mount(mount) for mount in policy.mounts],
+        "files": [_file(grant) for grant in policy.files],
         "limits": _limits(policy.limits) if policy.argv else None,
         "required": [control for control in CONTROLS if control in policy.required],
     }
@@ -124,6 +127,10 @@ def _env(grant: EnvGrant) -> JsonObject:
 
 def _egress(grant: EgressGrant) -> JsonObject:
     return {"pattern": grant.pattern, "origin": str(grant.origin)}
+
+
+def _file(grant: FileGrant) -> JsonObject:
+    return {"access": grant.access, "pattern": grant.pattern, "origin": str(grant.origin)}
 
 
 def _mount(mount: Mount) -> JsonObject:

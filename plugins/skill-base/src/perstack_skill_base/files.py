@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from io import RawIOBase
 from typing import NamedTuple
 
 from perstack_proxy.beneath import FILE_FLAGS
@@ -104,6 +106,8 @@ def replace_unchanged(entry: Entry, data: bytes, before: os.stat_result) -> None
 def replace(entry: Entry, data: bytes, mode: int | None) -> None:
     """The entry is a file with this content. A reader sees the old file or the new one, never a part.
 
+    Only a file that a sandbox mounts by itself, because its policy opens it, is written in its place.
+
     Args:
         entry: What to replace; a link that got there meanwhile is replaced too, never followed.
         data: All bytes.
@@ -112,20 +116,40 @@ def replace(entry: Entry, data: bytes, mode: int | None) -> None:
     temporary = f".perstack-{os.urandom(8).hex()}.tmp"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | FILE_FLAGS
     try:
-        descriptor = os.open(temporary, flags, 0o644 if mode is None else 0o600, dir_fd=entry.parent)
+        try:
+            descriptor = os.open(temporary, flags, 0o644 if mode is None else 0o600, dir_fd=entry.parent)
+        except OSError as error:
+            if mode is None or error.errno != errno.EROFS:
+                raise
+            _overwrite(entry, data)
+            return
         try:
             with open(descriptor, "wb", buffering=0) as file:
-                view = memoryview(data)
-                while view:
-                    view = view[file.write(view) :]
+                _write(file, data)
                 if mode is not None:
                     os.fchmod(file.fileno(), mode)
             os.rename(temporary, entry.name, src_dir_fd=entry.parent, dst_dir_fd=entry.parent)
-        except BaseException:
+        except BaseException as error:
             os.unlink(temporary, dir_fd=entry.parent)
-            raise
+            if mode is None or not (isinstance(error, OSError) and error.errno == errno.EBUSY):
+                raise
+            _overwrite(entry, data)
     except OSError as error:
         raise from_os_error(error, entry.shown) from None
+
+
+def _overwrite(entry: Entry, data: bytes) -> None:
+    """The same file has this content: its directory is read-only, or it is a mount and cannot be replaced."""
+    descriptor, _ = open_regular(entry, os.O_WRONLY)
+    with open(descriptor, "wb", buffering=0) as file:
+        os.ftruncate(descriptor, 0)
+        _write(file, data)
+
+
+def _write(file: RawIOBase, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) or 0 :]
 
 
 def _identity(state: os.stat_result) -> tuple[int, ...]:

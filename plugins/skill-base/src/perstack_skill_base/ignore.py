@@ -7,8 +7,7 @@ import re
 from typing import NamedTuple
 
 from perstack_proxy.beneath import FILE_FLAGS
-
-from perstack_skill_base.globs import translate
+from perstack_proxy.globs import translate
 
 #: Later ones win over earlier ones.
 IGNORE_FILES = (".gitignore", ".ignore", ".rgignore")

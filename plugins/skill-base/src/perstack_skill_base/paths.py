@@ -15,12 +15,13 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from perstack_proxy.beneath import DIRECTORY_FLAGS, FILE_FLAGS
+from perstack_proxy.file_policy import FilePolicy
+from perstack_proxy.filenames import is_own
 from perstack_proxy.sanitise import sanitise_line
 
 from perstack_skill_base.beneath import link_error, open_by_walk, open_directory
 from perstack_skill_base.errors import ToolError, denied, from_os_error, invalid, not_found
 from perstack_skill_base.limits import PATH_CHARACTERS
-from perstack_skill_base.policy import FilePolicy
 
 _EXCEPTION = "Leave it, or ask the user, whose perstack.toml can allow it: the skill '@perstack/base', "
 
@@ -188,7 +189,8 @@ def refuse_control(files: FilePolicy, place: Place) -> None:
     """Only a place that nothing outside obeys passes."""
     reason = files.control(place.parts)
     if reason is not None:
-        raise denied(f"{place.shown!r} is {reason}, so tools do not change it. {_EXCEPTION}files.writable.")
+        way = "Leave it to the user." if is_own(place.parts) else f"{_EXCEPTION}files.writable."
+        raise denied(f"{place.shown!r} is {reason}, so tools do not change it. {way}")
 
 
 def open_regular(entry: Entry, flags: int) -> tuple[int, os.stat_result]:

@@ -1,45 +1,13 @@
-"""What the run's policy says about files and bounds: control files are not written, secret files are not read.
-
-Which these are, `perstack_proxy.filenames` says. The configuration can except paths; a command that `exec` starts is
-not bound by this, it is bound by its sandbox.
-"""
+"""What the run's policy says about files and bounds. Commands that `exec` starts are bound by their sandbox instead."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
-from perstack_proxy.filenames import control_reason, is_secret
+from perstack_proxy.file_policy import FilePolicy
 
 from perstack_skill_base.limits import Bounds
-
-if TYPE_CHECKING:
-    import re
-
-
-class FilePolicy:
-    """Which paths are control or secret files.
-
-    Args:
-        writable: Paths that may be written although they are control files; see `perstack_skill_base.globs`. A
-            pattern is about the path from the workspace and covers what is below it.
-        readable: Paths that may be read although they are secret files.
-    """
-
-    def __init__(self, writable: Sequence[str] = (), readable: Sequence[str] = ()) -> None:
-        self.writable = tuple(writable)
-        self.readable = tuple(readable)
-        self._writable = _compiled(self.writable)
-        self._readable = _compiled(self.readable)
-
-    def control(self, parts: Sequence[str]) -> str | None:
-        """What obeys this path, or None if it may be written."""
-        reason = control_reason(parts)
-        return None if reason is None or _excepted(self._writable, parts) else reason
-
-    def secret(self, parts: Sequence[str]) -> bool:
-        """Whether this path may not be read."""
-        return is_secret(parts) and not _excepted(self._readable, parts)
 
 
 class Policy(NamedTuple):
@@ -86,18 +54,3 @@ def _bounds(value: object) -> Bounds:
 def _camel(name: str) -> str:
     first, *rest = name.split("_")
     return first + "".join(word.title() for word in rest)
-
-
-def _excepted(patterns: Sequence[re.Pattern[str]], parts: Sequence[str]) -> bool:
-    path = "/".join(parts)
-    return any(pattern.fullmatch(path) for pattern in patterns)
-
-
-def _compiled(patterns: Sequence[str]) -> tuple[re.Pattern[str], ...]:
-    if not patterns:
-        return ()
-    import re
-
-    from perstack_skill_base.globs import translate
-
-    return tuple(re.compile(f"(?s:{translate(pattern.strip('/'))}(?:/.*)?)") for pattern in patterns)

@@ -19,11 +19,11 @@ from typing import NamedTuple, TypedDict
 from zlib import crc32
 
 from perstack_proxy.beneath import DIRECTORY_FLAGS, FILE_FLAGS
+from perstack_proxy.file_policy import FilePolicy
+from perstack_proxy.globs import translate
 
 from perstack_skill_base.finder import Finder, Match, Options
-from perstack_skill_base.globs import translate
 from perstack_skill_base.ignore import IGNORE_FILES, Rules, rules_of
-from perstack_skill_base.policy import FilePolicy
 from perstack_skill_base.walk import TooMuchError, walk
 
 #: More processes would not be faster than the disk.

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from perstack_proxy import jsonrpc
+from perstack_proxy.file_policy import FilePolicy
 from perstack_proxy.jsonrpc import ErrorObject, Notification, Request, RequestId, Response
 from perstack_proxy.limits import KIB, KILL_SETTLE_SECONDS, SERVER_LIMITS, TERM_GRACE_SECONDS
 
@@ -24,7 +25,7 @@ from perstack_skill_base.errors import ToolError, from_os_error
 from perstack_skill_base.limits import CONCURRENT_CALLS, Bounds
 from perstack_skill_base.outputs import Outputs
 from perstack_skill_base.paths import Workspace
-from perstack_skill_base.policy import FilePolicy, Policy, parse
+from perstack_skill_base.policy import Policy, parse
 from perstack_skill_base.schemas import tools
 from perstack_skill_base.tools import handler
 from perstack_skill_base.tools.todo import TodoList

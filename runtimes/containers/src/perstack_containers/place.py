@@ -14,6 +14,7 @@ import anyio
 from anyio import CapacityLimiter, from_thread, to_thread
 from perstack.errors import StagingError
 from perstack.staging.copies import About, Copies, sandbox_owner
+from perstack_proxy.file_policy import FilePolicy
 
 from perstack_containers.host import started_keeper
 from perstack_containers.http import EngineFailure
@@ -24,7 +25,7 @@ from perstack_containers.spec import NAME_FILES, WORKSPACE, Bind, Volume, packag
 from perstack_containers.workspace import Guarded, binds, check_workspace, guarded, quarantine, set_aside
 
 if TYPE_CHECKING:
-    from perstack.skill_policy import SkillPolicy
+    from perstack.skill_policy import FileGrant, SkillPolicy
     from perstack.staging.copies import StagedCopy
     from perstack.staging.copying import Owner
 
@@ -34,6 +35,14 @@ if TYPE_CHECKING:
     from perstack_containers.report import Report
 
 T = TypeVar("T")
+
+
+def opened_files(policy: SkillPolicy) -> FilePolicy:
+    """What is opened to a skill of the files that are closed to others."""
+    return FilePolicy(
+        writable=[grant.pattern for grant in policy.files if grant.access == "change"],
+        readable=[grant.pattern for grant in policy.files if grant.access == "read"],
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,7 +96,7 @@ class Place:
         self._users = 0
         self._keeper: Keeper | None = None
         self._staged: StagedCopy | None = None
-        self._before: tuple[Path, Guarded] | None = None
+        self._before: dict[tuple[FileGrant, ...], tuple[Path, FilePolicy, Guarded]] = {}
         self._mirrors = Mirrors(host.engine, name=f"perstack-{run_id}-copy", labels=labels)
         self._changing: set[Path] = set()
 
@@ -155,10 +164,10 @@ class Place:
         if self._staged is not None:
             self._staged.close()
             self._staged = None
-        if self._before is not None:
-            found = await self._run(partial(quarantine, *self._before, self._kept))
+        for real, files, before in self._before.values():
+            found = await self._run(partial(quarantine, real, before, self._kept, files))
             self._report.quarantined(skill, found, self._kept)
-            self._before = None
+        self._before.clear()
         await self._run(lambda: shutil.rmtree(self._directory, ignore_errors=True))
         keeper, self._keeper = self._keeper, None
         if keeper is not None:
@@ -231,9 +240,10 @@ class Place:
         owner = sandbox_owner(real)
         if owner.uid != real.stat().st_uid:
             real, is_copy = self._staged_copy(real, owner).workspace, True
-        found = guarded(real)
-        if not (is_copy or read_only or self._before):
-            self._before = (real, found)
+        files = opened_files(policy)
+        found = guarded(real, files)
+        if not (is_copy or read_only):  # what skills may do differs, so each is held to what was there before it
+            self._before.setdefault(policy.files, (real, files, found))
         mounts = binds(real, found, read_only=read_only, empty=empty)
         return View(uid=owner.uid, gid=owner.gid, binds=(*mounts, *names, *packages_bind(policy)))
 

@@ -11,14 +11,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from perstack.errors import PolicyError
 from perstack_proxy.beneath import LISTING_FLAGS, open_beneath
+from perstack_proxy.file_policy import FilePolicy
 from perstack_proxy.filenames import is_secret, obeyed_by
 
 from perstack_containers.spec import WORKSPACE, Bind
 
+NOTHING_OPEN = FilePolicy()
+_ANY = "\0"
+"""A name that no file can have: only a pattern that takes every name in a directory takes it."""
 Identity: TypeAlias = tuple[int, int]
 """Device and number of a file."""
 
@@ -91,10 +95,13 @@ class Guarded:
     Attributes:
         secrets: Seen as empty.
         controls: Seen, and not to be changed.
+        opened: Of these kinds too, and seen as they are: the policy of the sandbox's skill opens them. None can be
+            replaced by another from inside, as the masks of other sandboxes would go with what they cover.
     """
 
     secrets: Mapping[str, Identity]
     controls: Mapping[str, Identity]
+    opened: Mapping[str, Identity]
 
     def holds(self, relative: str, identity: Identity) -> bool:
         """Whether this is there already, and the same; at the top, names cannot change hands while they are masked."""
@@ -102,55 +109,97 @@ class Guarded:
         return known is not None and ("/" not in relative or known == identity)
 
 
-def guarded(workspace: Path) -> Guarded:
+class _Found(NamedTuple):
+    """A path of a workspace and what it is to a sandbox: at most one of the last three.
+
+    Attributes:
+        secret: A file for secrets, or a directory of them.
+        control: Something outside of the sandbox obeys it, and no directory above that is closed stands for it.
+        opened: One of these that the policy opens, and no directory above that is open stands for it.
+    """
+
+    relative: str
+    entry: os.DirEntry[str]
+    secret: bool
+    control: bool
+    opened: bool
+
+
+def guarded(workspace: Path, files: FilePolicy = NOTHING_OPEN) -> Guarded:
     """The secret and control files that are there now.
+
+    Args:
+        workspace: A directory of the host.
+        files: What is opened. Of a directory that is closed, what is there and opened; a directory of files for secrets
+            is closed as a whole or not at all.
 
     Raises:
         PolicyError: There are more than can be masked, or too many files to look at.
     """
     secrets: dict[str, Identity] = {}
     controls: dict[str, Identity] = {}
-    for count, (relative, entry) in enumerate(_walk(workspace)):
+    opened: dict[str, Identity] = {}
+    for count, found in enumerate(_walk(workspace, files)):
         if count > MAX_ENTRIES:
             raise PolicyError(
                 f"The workspace {str(workspace)!r} holds more than {MAX_ENTRIES} files.",
                 hint="Choose a smaller directory: each one is looked at for secrets before a sandbox sees it.",
             )
-        if is_secret((entry.name,)):
-            secrets[relative] = _identity(entry)
-        elif _is_control(relative, entry):
-            controls[relative] = _identity(entry)
-    for kind, names in (("secrets", secrets), ("settings that other programs obey", controls)):
+        if found.secret:
+            secrets[found.relative] = _identity(found.entry)
+        elif found.control:
+            controls[found.relative] = _identity(found.entry)
+        elif found.opened:
+            opened[found.relative] = _identity(found.entry)
+    masked = {"secrets": secrets, "settings that other programs obey": controls, "either that are opened": opened}
+    for kind, names in masked.items():
         if len(names) > MAX_MASKS:
             raise PolicyError(
                 f"The workspace {str(workspace)!r} holds {len(names)} files with {kind}; {MAX_MASKS} can be masked.",
                 hint="Choose a smaller directory.",
             )
-    return Guarded(secrets=secrets, controls=controls)
+    return Guarded(secrets=secrets, controls=controls, opened=opened)
 
 
-def _walk(workspace: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Every path and its entry, the top ones first; what is masked is not entered, and neither are `SKIPPED`."""
-    waiting = deque([""])
+def _walk(workspace: Path, files: FilePolicy) -> Iterator[_Found]:
+    """Every path, the top ones first; neither what is in secret directories nor in `SKIPPED`."""
+    waiting: deque[tuple[str, _Above]] = deque([("", "")])
     while waiting:
-        above = waiting.popleft()
+        above, kind = waiting.popleft()
         try:
             entries = sorted(os.scandir(workspace / above), key=lambda entry: entry.name)
         except OSError:
             continue  # gone, or closed to its owner, who then cannot use what is in it either
         for entry in entries:
-            relative = f"{above}{entry.name}"
-            yield relative, entry
-            if not entry.is_dir(follow_symlinks=False) or entry.name in SKIPPED or above.casefold().endswith(".git/"):
-                continue  # a repository's own directories are large and hold nothing that is looked for
-            if not is_secret((entry.name,)) and not _is_control(relative, entry):
-                waiting.append(f"{relative}/")
+            found = _judged(f"{above}{entry.name}", entry, kind, files)
+            yield found
+            if found.secret or not entry.is_dir(follow_symlinks=False) or entry.name in SKIPPED:
+                continue
+            inner: _Above = "closed" if found.control else "open" if found.opened else kind
+            if not (above.casefold().endswith(".git/") and (inner != "closed" or not files.writable)):
+                waiting.append((f"{found.relative}/", inner))  # else large, and nothing in it is looked for
 
 
-def _is_control(relative: str, entry: os.DirEntry[str]) -> bool:
-    """Whether something outside of the sandbox obeys it. Directories above it do not, or it would not be looked at."""
-    names = relative.split("/")[-2:]
-    return obeyed_by(names, directory=entry.is_dir(follow_symlinks=False)) is not None
+_Above: TypeAlias = Literal["", "closed", "open"]
+"""Whether a directory above is a control or secret one, and then whether the policy opens it."""
+
+
+def _judged(relative: str, entry: os.DirEntry[str], above: _Above, files: FilePolicy) -> _Found:
+    """What a path is. Only what is named so is looked up in the policy: there are many files."""
+    names, directory = relative.split("/"), entry.is_dir(follow_symlinks=False)
+    reached = (*names, _ANY) if directory else names
+    named = is_secret(names[-1:])
+    secret = named and files.secret(reached)
+    obeyed = above == "closed" or obeyed_by(names[-2:], directory=directory) is not None
+    closed = (obeyed or above == "open") and files.control(reached) is not None
+    covered = (above == "closed" and closed) or (above == "open" and not named)
+    return _Found(
+        relative,
+        entry,
+        secret=secret,
+        control=closed and above != "closed",
+        opened=(named or obeyed) and not (secret or closed or covered),
+    )
 
 
 def _identity(entry: os.DirEntry[str]) -> Identity:
@@ -176,23 +225,22 @@ def binds(workspace: Path, found: Guarded, *, read_only: bool, empty: Path) -> t
         read_only: Whether nothing in it can be changed.
         empty: An empty directory that stands in for a secret one.
     """
-    repositories = {os.path.dirname(relative) for relative in found.controls}
-    pinned = sorted(name for name in repositories if os.path.basename(name).casefold() == ".git")
-    shown = [relative for relative in found.controls if _is_plain(workspace / relative)]
-    hidden = [relative for relative in found.secrets if _is_plain(workspace / relative)]
+    repositories = {os.path.dirname(relative) for relative in (*found.controls, *found.opened)}
+    pinned = {name for name in repositories if os.path.basename(name).casefold() == ".git"}
+    modes = dict.fromkeys((*pinned, *found.opened), read_only) | dict.fromkeys(found.controls, True)
+    # A mount point cannot be renamed: nobody moves .git away and puts another one in its place.
+    kept = [name for name in modes if name in pinned or _is_plain(workspace / name)]
+    hidden = {relative for relative in found.secrets if _is_plain(workspace / relative)}
 
-    def bind(relative: str, *, read_only: bool, source: str = "") -> Bind:
-        return Bind(source=source or str(workspace / relative), target=f"{WORKSPACE}/{relative}", read_only=read_only)
+    def bind(relative: str) -> Bind:
+        path, target = workspace / relative, f"{WORKSPACE}/{relative}"
+        if relative in hidden:
+            return Bind(source=str(empty) if path.is_dir() else os.devnull, target=target, read_only=True)
+        return Bind(source=str(path), target=target, read_only=modes[relative])
 
     return (
         Bind(source=str(workspace), target=WORKSPACE, read_only=read_only),
-        # A mount point cannot be renamed: nobody moves .git away and puts another one in its place.
-        *(bind(relative, read_only=read_only) for relative in pinned),
-        *(bind(relative, read_only=True) for relative in shown),
-        *(
-            bind(relative, read_only=True, source=str(empty) if (workspace / relative).is_dir() else os.devnull)
-            for relative in hidden
-        ),
+        *(bind(relative) for relative in sorted((*kept, *hidden), key=lambda name: name.split("/"))),
     )
 
 
@@ -204,21 +252,35 @@ class Quarantined:
     complete: bool = True
 
 
-def quarantine(workspace: Path, before: Guarded, place: Path) -> Quarantined:
-    """Control files that were not there before are moved to `place`.
+def quarantine(workspace: Path, before: Guarded, place: Path, files: FilePolicy = NOTHING_OPEN) -> Quarantined:
+    """Control files that were not there before, and that the policy does not open, are moved to `place`.
 
     Below the top of the workspace, one in the place of another counts as new: a directory above it can be moved away.
     """
     new: list[str] = []
+    open_ones: list[str] = []
     complete = True
-    for count, (relative, entry) in enumerate(_walk(workspace)):
+    for count, found in enumerate(_walk(workspace, files)):
         if count > MAX_SEARCHED:
             complete = False
             break
-        if _is_control(relative, entry) and not before.holds(relative, _identity(entry)):
-            new.append(relative)
-    set_aside(workspace, new, place)
-    return Quarantined(moved=tuple(new), complete=complete)
+        if found.control and not before.holds(found.relative, _identity(found.entry)):
+            new.append(found.relative)
+        elif found.opened:
+            open_ones.append(found.relative)
+    moved = [part for relative in new for part in _without(workspace, relative, open_ones)]
+    set_aside(workspace, moved, place)
+    return Quarantined(moved=tuple(moved), complete=complete)
+
+
+def _without(workspace: Path, relative: str, kept: Sequence[str]) -> Iterator[str]:
+    """The path; or, where kept ones are below it, all below it that holds none of them."""
+    if not any(path.startswith(f"{relative}/") for path in kept):
+        yield relative
+        return
+    for name in sorted(os.listdir(workspace / relative)):
+        if f"{relative}/{name}" not in kept:
+            yield from _without(workspace, f"{relative}/{name}", kept)
 
 
 def set_aside(workspace: Path, paths: Sequence[str], place: Path) -> None:

@@ -8,12 +8,12 @@ import stat
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, cast
 
+from perstack_proxy.globs import translate
 from perstack_proxy.sanitise import sanitise_line
 
 from perstack_skill_base.calls import Call, ToolResult
 from perstack_skill_base.errors import ToolError, invalid
 from perstack_skill_base.files import bytes_of
-from perstack_skill_base.globs import translate
 from perstack_skill_base.paths import Place, refuse_special
 
 if TYPE_CHECKING:
