@@ -167,3 +167,17 @@ def test_a_name_that_is_no_skill_is_said(tmp_path: Path) -> None:
     assert code == ExitCode.USAGE
     assert "'nothing'" in said
     assert "server" in said
+
+
+def test_an_empty_name_is_not_every_skill(tmp_path: Path) -> None:
+    project = Project(tmp_path, expert(table("--tools", "echo")))
+    assert install(project)[0] == 0
+    locked = (project.directory / "perstack.lock").read_bytes()
+    project.write(expert(table()))
+    for option in (("--update", ""), ("--update=",)):
+        code, _, said = install(project, *option)
+        assert code == ExitCode.USAGE
+        assert "argument --update: is empty" in said
+    assert (project.directory / "perstack.lock").read_bytes() == locked
+    assert install(project, "--update")[0] == 0, "the control"
+    assert (project.directory / "perstack.lock").read_bytes() != locked

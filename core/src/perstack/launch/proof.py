@@ -18,8 +18,8 @@ from perstack.journal.files import local_state_dir
 from perstack.launch.overlay import has_overlay
 from perstack.launch.plan import egress_settings
 from perstack.policy.env import env_values
-from perstack.proving.keeper import keeper
 from perstack.proving.prove import PROOF_SECONDS, ProofContext, prove
+from perstack.proving.sweeper import sweeper
 from perstack.sandbox.lease import check_works
 from perstack.specs import RuntimeContext
 
@@ -84,7 +84,7 @@ async def prove_project(  # noqa: PLR0913 - all by name
         return runtime_spec.factory(made)
 
     # What a sandbox changes in a copy of the workspace is thrown away with this directory.
-    with keeper() as kept, kept.directory(Path(tempfile.gettempdir()), "perstack-proof-") as place:
+    with sweeper() as kept, kept.directory(Path(tempfile.gettempdir()), "perstack-proof-") as place:
         await check_works(runtime_spec.name, runtime((), lambda _: None))
         copied = any(map(has_overlay, decisions))
         context = ProofContext(
@@ -94,7 +94,7 @@ async def prove_project(  # noqa: PLR0913 - all by name
             registry=registry,
             workspace=workspace,
             state_dir=state_dir,
-            keeper=kept,
+            sweeper=kept,
             copy=await to_thread.run_sync(_copy, workspace, place) if copied else None,
             environ=loaded.host_env.values,
             brief=brief,

@@ -22,7 +22,7 @@ from perstack.background import background
 if TYPE_CHECKING:
     from anyio.abc import ByteStream, Listener, TaskGroup
 
-    from perstack.proving.keeper import Keeper
+    from perstack.proving.sweeper import Sweeper
 
 CANARY = "PERSTACK_CANARY"
 UNIX = "the unix socket"
@@ -79,17 +79,17 @@ def _begins_with(path: Path, mark: str) -> bool:
 
 
 @asynccontextmanager
-async def outside(places: Sequence[Path], keeper: Keeper) -> AsyncIterator[Host]:
+async def outside(places: Sequence[Path], sweeper: Sweeper) -> AsyncIterator[Host]:
     """The host's side while sandboxes are put to the proof; nothing of it stays, also when this process is killed.
 
     Args:
         places: Directories that get a bait each.
-        keeper: Removes them when we cannot, and is a process of this user to spy on.
+        sweeper: Removes them when we cannot, and is a process of this user to spy on.
     """
     mark = secrets.token_hex(16)
     async with AsyncExitStack() as stack:
         canary = f"canary-{mark}"
-        baits = tuple(stack.enter_context(_bait(keeper, place, canary, mark)) for place in places)
+        baits = tuple(stack.enter_context(_bait(sweeper, place, canary, mark)) for place in places)
         stack.enter_context(_variable(CANARY, mark))
         tasks = await stack.enter_async_context(background())
         ears = _Ears(tasks, mark)
@@ -102,7 +102,7 @@ async def outside(places: Sequence[Path], keeper: Keeper) -> AsyncIterator[Host]
         services, udp = await ears.tcp(), await ears.udp()
         yield Host(
             mark=mark,
-            decoy=keeper.decoy,
+            decoy=sweeper.decoy,
             baits=baits,
             canary=canary,
             unix=unix,
@@ -114,10 +114,10 @@ async def outside(places: Sequence[Path], keeper: Keeper) -> AsyncIterator[Host]
 
 
 @contextmanager
-def _bait(keeper: Keeper, place: Path, canary: str, mark: str) -> Iterator[Path]:
+def _bait(sweeper: Sweeper, place: Path, canary: str, mark: str) -> Iterator[Path]:
     """A directory that anybody who sees it may use, so that only the boundary keeps a skill from it."""
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with keeper.directory(place, "perstack-prove-") as bait:
+    with sweeper.directory(place, "perstack-prove-") as bait:
         bait.chmod(0o777)
         (bait / canary).write_text(mark, encoding="ascii")
         (bait / canary).chmod(0o644)

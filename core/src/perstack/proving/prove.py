@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from perstack.messages import JsonObject
     from perstack.policy.decide import ExpertPolicy
     from perstack.protocols import Runtime
-    from perstack.proving.keeper import Keeper
+    from perstack.proving.sweeper import Sweeper
     from perstack.sandbox.lease import Transports
     from perstack.skill_policy import Control, SkillPolicy
 
@@ -57,7 +57,7 @@ class ProofContext:
         claims: What the runtime claims.
         workspace: Host directory of the run, resolved.
         state_dir: The user's state directory, which no sandbox may see.
-        keeper: Removes what the proof makes outside of the sandboxes.
+        sweeper: Removes what the proof makes outside of the sandboxes.
         copy: What skills with an overlay see in the place of the workspace, or None where there is none.
         environ: All variables of the host.
         brief: Leave out what loads the machine.
@@ -71,7 +71,7 @@ class ProofContext:
     registry: Transports
     workspace: Path
     state_dir: Path
-    keeper: Keeper
+    sweeper: Sweeper
     copy: Path | None
     environ: Mapping[str, str] = field(repr=False)
     brief: bool = False
@@ -119,7 +119,7 @@ async def prove(
     )
     numbers, deadline = count(1), anyio.current_time() + context.seconds
     found: list[SkillProof] = []
-    async with outside(_baits(context), context.keeper) as host:
+    async with outside(_baits(context), context.sweeper) as host:
         for expert in experts:
             cases = [
                 Case(

@@ -19,9 +19,9 @@ from perstack_proxy.limits import MIB
 
 from perstack.messages import JsonObject
 from perstack.proving.attacks import Attack, Case
-from perstack.proving.keeper import keeper
 from perstack.proving.outside import outside
 from perstack.proving.prove import ATTACKS
+from perstack.proving.sweeper import sweeper
 from perstack.skill_policy import Control, Limits
 from perstack.testing.runtime_kit import Check, RuntimeKit, output
 
@@ -106,7 +106,7 @@ async def _holds(kit: RuntimeKit, control: Control) -> None:
 async def _case(kit: RuntimeKit) -> AsyncIterator[Case]:
     """A skill that is granted `VALUES` and `LIMITS`, and a host with something to steal beside the workspace."""
     values = {**kit.env, **VALUES}
-    with keeper() as kept:
+    with sweeper() as kept:
         async with outside([kit.workspace.parent], kept) as host:
             yield Case(
                 number=1,

@@ -31,7 +31,7 @@ from perstack_containers.gate import Gate
 from perstack_containers.http import EngineFailure
 from perstack_containers.image import Recipe
 from perstack_containers.labels import EXPERT, SERVICE, SKILL
-from perstack_containers.mirrors import REMOVE_SECONDS, remove_volume
+from perstack_containers.mirrors import IN_USE_SECONDS, remove_volume
 from perstack_containers.pid1 import EGRESS
 from perstack_containers.spec import Bind, ContainerSpec, Volume
 
@@ -282,7 +282,7 @@ class Egress:
 
     def _remove_volumes(self) -> None:
         """The volumes are gone; one that a container on its way out still has is given time, and then left to gc."""
-        deadline = time.monotonic() + REMOVE_SECONDS
+        deadline = time.monotonic() + IN_USE_SECONDS
         for name in self._volumes.values():
             remove_volume(self._engine, name, deadline)
         self._volumes.clear()

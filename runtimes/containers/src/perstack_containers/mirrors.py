@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 CONTENT = "content"
 """The only name at the top of each archive, and where a holder has its volume."""
 SMALL_BYTES = 32 * MIB
-REMOVE_SECONDS = 5.0
+IN_USE_SECONDS = 5.0
+"""For a container on its way out to let go of a volume."""
 POLL_SECONDS = 0.05
 
 
@@ -121,7 +122,7 @@ class Mirrors:
 
     def remove(self) -> None:
         """The volumes are gone; one that a container on its way out still has is given time, and then left to gc."""
-        deadline = time.monotonic() + REMOVE_SECONDS
+        deadline = time.monotonic() + IN_USE_SECONDS
         for mirror in self._made.values():
             with suppress(EngineFailure):
                 self._engine.remove(mirror.holder)

@@ -20,7 +20,7 @@ for path in sys.stdin.buffer.read().split(b"\\0")[:-1]:
 """Ends with its standard input, which is ours, and removes what we can no longer remove when we are killed."""
 
 
-class Keeper:
+class Sweeper:
     """A process of this user that knows of every directory before there is one.
 
     Attributes:
@@ -39,7 +39,7 @@ class Keeper:
             OSError: It cannot be made.
         """
         path = parent / f"{prefix}{secrets.token_hex(8)}"
-        with suppress(BrokenPipeError):  # somebody ended the keeper; we still tidy up ourselves
+        with suppress(BrokenPipeError):  # somebody ended the sweeper; we still tidy up ourselves
             self._told.write(os.fsencode(path) + b"\0")
             self._told.flush()
         path.mkdir(mode=0o700)
@@ -50,13 +50,13 @@ class Keeper:
 
 
 @contextmanager
-def keeper() -> Iterator[Keeper]:
-    """A keeper, as long as this lasts."""
+def sweeper() -> Iterator[Sweeper]:
+    """A sweeper, as long as this lasts."""
     decoy = secrets.token_hex(16)
     env = {"PERSTACK_DECOY": decoy, **{name: os.environ[name] for name in ("SYSTEMROOT",) if name in os.environ}}
     command = [sys.executable, "-I", "-S", "-c", PROGRAM]
     with subprocess.Popen(command, stdin=subprocess.PIPE, env=env, start_new_session=True) as process:
         try:
-            yield Keeper(cast("IO[bytes]", process.stdin), decoy)  # a pipe, as asked
+            yield Sweeper(cast("IO[bytes]", process.stdin), decoy)  # a pipe, as asked
         finally:
             process.kill()
