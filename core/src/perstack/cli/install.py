@@ -34,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="SKILL",
         action="append",
         nargs="?",
-        const="",
+        const=None,
         default=[],
         help="let this skill become something else than what is locked; without SKILL, every skill",
     )
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
         registry,
         args.experts or tuple(loaded.project.experts),
         workspace=named_directory(args.workspace),
-        update=None if "" in args.update else args.update,
+        update=None if None in args.update else args.update,
         trusted=args.with_env,
     )
     if args.json:
