@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from perstack.config.loading import Loaded
 from perstack.errors import ConfigError, Problem
-from perstack.policy.destinations import diversions
+from perstack.policy.destinations import chosen_diversions, diversions
 from perstack.specs import ProviderContext, ProviderSpec
 from perstack_provider_anthropic.plugin import perstack_register_providers as anthropic
 from perstack_provider_bedrock.plugin import perstack_register_providers as bedrock
@@ -135,6 +135,19 @@ def test_AC6_headers_of_the_users_own_settings_are_credentials_too(tmp_path) -> 
     user = table("ollama", 'headers = { x-mine = "canary" }')
     (problem,) = short(load(tmp_path, text, user=user))
     assert problem[3].startswith("leads the header 'x-mine' of your own settings to ")
+
+
+def test_AC6_the_provider_that_nobody_named_and_only_the_one_that_is_asked_is_held_to_it(tmp_path) -> None:
+    write(tmp_path, f"ANTHROPIC_BASE_URL={URL}\n", name=".env")
+    (problem,) = chosen_diversions(load(tmp_path, EXPERT, environ=KEYS), SPECS)
+    assert (problem.key, problem.line) == ("ANTHROPIC_BASE_URL", 1)
+    other = load(tmp_path, table("openai") + EXPERT, environ=KEYS)
+    assert chosen_diversions(other, SPECS) == ()
+    unused = load(
+        tmp_path, table("deepseek", f'baseUrl = "{URL}"') + EXPERT, overrides={"provider": {"providerName": "openai"}}
+    )
+    assert chosen_diversions(unused, SPECS) == (), "settings of another provider are not read"
+    assert chosen_diversions(load(tmp_path, table("absent", f'baseUrl = "{URL}"') + EXPERT), SPECS) == ()
 
 
 @pytest.mark.parametrize(
