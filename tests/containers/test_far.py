@@ -74,6 +74,32 @@ def prepare(one: Box) -> str:
     return secret
 
 
+@pytest.mark.parametrize("alone", [True, False], ids=["alone", "beside another that may write"])
+def test_AF9_what_a_policy_opens_comes_back_from_a_copy_if_no_other_skill_could_have_changed_it(far, alone) -> None:
+    changed = [".github/ci.yml", ".gitlab/new/ci.yml"]
+    (far.workspace / ".github").mkdir()
+    (far.workspace / ".github/ci.yml").write_text("as it was")
+    files = 'files = { writable = [".github/**", ".gitlab/new/**"], readable = [".npmrc"] }'
+    far.write(
+        f'[experts.box.skills."@perstack/base"]\ntype = "mcpStdioSkill"\n{files}\n',
+        far.skill(extra=f'workspaceMode = "{"ro" if alone else "rw"}"'),
+    )
+    result = far.run(
+        *(Call("writeTextFile", {"path": name, "text": "changed"}) for name in changed),
+        Call("exec", {"command": "sh", "args": ["-c", "echo x > .vimrc; echo x > ordinary"]}),
+    )
+    assert result.exit_code == 0, result.stderr
+    found = [
+        name
+        for name in changed
+        if (far.workspace / name).exists() and (far.workspace / name).read_text() != "as it was"
+    ]
+    assert found == (changed if alone else [])
+    assert (far.workspace / "ordinary").exists(), "the control"
+    assert not (far.workspace / ".vimrc").exists(), "it is not opened"
+    assert [event for event in result.of("skillNotice") if ".npmrc stays closed" in str(event["message"])]
+
+
 def test_AF9_AF10_AF12_what_skills_change_on_another_machine_is_brought_back_under_the_rules_of_a_copy(far) -> None:
     prepare(far)
     for place in [far.workspace, *far.workspace.rglob("*")]:

@@ -127,6 +127,26 @@ def test_AF9_AF10_what_a_policy_opens_is_open_to_the_base_skill_and_to_no_other_
     assert not (hostile.workspace / ".buildkite").exists(), "the other skill could have made it too"
 
 
+def test_AF9_what_a_policy_opens_is_brought_back_from_a_copy_whose_other_skills_could_not_change_it(hostile) -> None:
+    there = [".github/ci.yml", ".vscode/tasks.json"]
+    for name in there:
+        (hostile.workspace / name).parent.mkdir()
+        (hostile.workspace / name).write_text("as it was")
+    files = 'files = { writable = [".github/**", ".gitlab/**"] }'
+    base = f'[experts.box.skills."@perstack/base"]\ntype = "mcpStdioSkill"\n{files}\n'
+    hostile.write(base, hostile.skill())
+    names = [".github/ci.yml", ".github/new.yml", ".gitlab/new.yml", ".vscode/tasks.json"]
+    result = hostile.run(
+        *(Call("writeTextFile", {"path": name, "text": "changed"}) for name in names), tried([".github/ci.yml"])
+    )
+    assert result.exit_code == 0, result.stderr
+    *_, writes = answers(result)
+    assert writes == {"/workspace/.github/ci.yml": []}, "it is masked for the other skill"
+    texts = [(hostile.workspace / name).read_text() for name in (*names[:2], names[3])]
+    assert texts == ["changed", "changed", "as it was"]
+    assert not (hostile.workspace / ".gitlab").exists(), "the other skill could have made it too"
+
+
 def tried(names: list[str]) -> Call:
     """What of each file can be changed by which means."""
     return python(CHANGE % [f"/workspace/{name}" for name in names])

@@ -20,6 +20,7 @@ from perstack.staging import applying, copying, walk
 from perstack.staging.changes import leads_out
 from perstack.staging.copies import About, Copies, StagedCopy, sandbox_owner
 from perstack.staging.diff import COMPARED_LINES, SHOWN_LINES, compared, describe, summary
+from perstack_proxy.file_policy import FilePolicy
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sandboxes with copies are POSIX")
 
@@ -214,6 +215,20 @@ def test_AF9_control_secret_and_special_files_are_held_back(copies, workspace) -
     assert {*held, "pipe", "s"} <= left.keys()
     assert not [name for name in (*held, "pipe", "s") if os.path.lexists(workspace / name)]
     assert [name for name in fine if (workspace / name).read_text() != "fine"] == [], "the control"
+
+
+def test_AF9_what_is_opened_is_brought_back_and_nothing_else_that_programs_obey(copies, workspace) -> None:
+    copy = staged(copies, workspace)
+    put = {".github/workflows/ci.yml": True, ".gitlab-ci.yml": True, ".github/other": False, ".vscode/x": False}
+    put |= {".github/workflows/.env": False, ".github/workflows/perstack.toml": False}
+    for name in put:
+        (copy.workspace / name).parent.mkdir(parents=True, exist_ok=True)
+        (copy.workspace / name).write_text("changed")
+    files = FilePolicy(writable=[".github/workflows/**", ".gitlab-ci.yml"])
+    copy.apply(lambda path, directory: files.control([*path.split("/"), *(["any"] if directory else [])]) is None)
+    assert {name: os.path.lexists(workspace / name) for name in put} == put
+    copy.apply()
+    assert not (workspace / ".vscode").exists()
 
 
 @pytest.mark.parametrize(

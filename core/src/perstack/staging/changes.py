@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from perstack_proxy.filenames import is_secret, obeyed_by
 from perstack_proxy.sanitise import sanitise_line
@@ -14,6 +14,8 @@ from perstack.staging.walk import Mark
 
 Kind = Literal["added", "modified", "deleted"]
 Verdict = Literal["ready", "conflict", "held"]
+Opened: TypeAlias = Callable[[str, bool], bool]
+"""Whether a path, or what may be made in it if it is a directory, is open to the skills although programs obey it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,11 +49,13 @@ class Sides:
         host: The mark of a path on the host, None where nothing is or a directory above is none.
         same: Whether a file or link has the same content on both sides.
         target: What a link in the copy points to.
+        opened: See `Opened`.
     """
 
     host: Callable[[str], Mark | None]
     same: Callable[[str], bool]
     target: Callable[[str], str]
+    opened: Opened
 
 
 def compare(copied: Mapping[str, Both], now: Mapping[str, Mark], sides: Sides) -> tuple[Change, ...]:
@@ -65,6 +69,7 @@ def compare(copied: Mapping[str, Both], now: Mapping[str, Mark], sides: Sides) -
     gone = {path: both.copy for path, both in copied.items() if path not in now}
     by_content = {_content(mark): path for path, mark in gone.items() if mark.is_file}
     changes: dict[str, Change] = {}
+    sides = replace(sides, opened=_with_directories(sides.opened, copied, now))
     for path in sorted(now):
         known = copied.get(path)
         if known is not None and known.copy == now[path]:
@@ -87,6 +92,13 @@ def compare(copied: Mapping[str, Both], now: Mapping[str, Mark], sides: Sides) -
         if judged:
             changes[path] = judged
     return tuple(changes[path] for path in sorted(changes))
+
+
+def _with_directories(opened: Opened, copied: Mapping[str, Both], now: Mapping[str, Mark]) -> Opened:
+    """As `opened`, and for the directories that hold something new that is open."""
+    new = (path for path in now if path not in copied and opened(path, now[path].is_directory))
+    above = {parent for path in new for parent in _parents(path)}
+    return lambda path, is_directory: (is_directory and path in above) or opened(path, is_directory)
 
 
 def _content(mark: Mark) -> tuple[int, int, int]:
@@ -120,7 +132,7 @@ def _held(change: Change, sides: Sides) -> str:
     parts = change.path.split("/")
     mark = change.after or change.before
     directory = mark is not None and mark.is_directory
-    if reason := obeyed_by(parts, directory=directory):
+    if (reason := obeyed_by(parts, directory=directory)) and not sides.opened(change.path, directory):
         return f"other programs obey it: {reason}"
     if is_secret(parts):
         return "files of this name hold secrets"

@@ -22,7 +22,7 @@ from perstack.errors import StagingError, UsageError
 from perstack.ids import checked_id
 from perstack.journal.disk import LOCK_WAIT_SECONDS, lock, open_private, private_directory
 from perstack.staging.applying import Host, NotMadeError, Side, in_order, same
-from perstack.staging.changes import Change, Sides, compare
+from perstack.staging.changes import Change, Opened, Sides, compare
 from perstack.staging.copying import Both, Owner, copy_tree
 from perstack.staging.walk import Mark, opened, scan
 
@@ -63,6 +63,10 @@ class Applied:
     left: tuple[Change, ...]
 
 
+def _nothing(path: str, is_directory: bool) -> bool:  # noqa: ARG001, FBT001
+    return False
+
+
 class StagedCopy:
     """A copy, while this process holds its lock."""
 
@@ -92,8 +96,11 @@ class StagedCopy:
         with self._sides() as (host, copy):
             return self._compare(host, copy)
 
-    def apply(self) -> Applied:
+    def apply(self, opened: Opened = _nothing) -> Applied:
         """Every change that may be made is made on the host; a file that changed there meanwhile is never overwritten.
+
+        Args:
+            opened: What may be made on the host although other programs obey it.
 
         Raises:
             StagingError: There is too much in it to compare, or the workspace is gone.
@@ -101,7 +108,7 @@ class StagedCopy:
         made: list[Change] = []
         failed: dict[str, str] = {}
         with self._sides() as (host, copy):
-            changes = self._compare(host, copy)
+            changes = self._compare(host, copy, opened)
             became = {change.moved_from: change.path for change in changes if change.moved_from}
             maker = Host(host, copy)
             for change in in_order([change for change in changes if change.verdict == "ready"]):
@@ -120,7 +127,7 @@ class StagedCopy:
                 self._save()
             left = [
                 replace(change, verdict="conflict", reason=failed[change.path]) if change.path in failed else change
-                for change in self._compare(host, copy)
+                for change in self._compare(host, copy, opened)
             ]
         return Applied(made=tuple(made), left=tuple(left))
 
@@ -142,8 +149,8 @@ class StagedCopy:
         with opened(Path(self.about.workspace)) as host, opened(self.workspace) as copy:
             yield Side(host), Side(copy)
 
-    def _compare(self, host: Side, copy: Side) -> tuple[Change, ...]:
-        sides = Sides(host=host.mark, same=partial(same, host, copy), target=copy.target)
+    def _compare(self, host: Side, copy: Side, opened: Opened = _nothing) -> tuple[Change, ...]:
+        sides = Sides(host=host.mark, same=partial(same, host, copy), target=copy.target, opened=opened)
         return compare(self._copied, self.scan(), sides)
 
     def _note(self, change: Change, there: Mark | None) -> None:

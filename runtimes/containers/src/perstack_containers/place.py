@@ -22,7 +22,16 @@ from perstack_containers.image import Recipe
 from perstack_containers.labels import RUN
 from perstack_containers.mirrors import Mirrors
 from perstack_containers.spec import NAME_FILES, WORKSPACE, Bind, Volume, packages_bind
-from perstack_containers.workspace import Guarded, binds, check_workspace, guarded, quarantine, set_aside
+from perstack_containers.workspace import (
+    NOTHING_MASKED,
+    Guarded,
+    binds,
+    check_workspace,
+    guarded,
+    is_open,
+    quarantine,
+    set_aside,
+)
 
 if TYPE_CHECKING:
     from perstack.skill_policy import FileGrant, SkillPolicy
@@ -96,6 +105,7 @@ class Place:
         self._users = 0
         self._keeper: Keeper | None = None
         self._staged: StagedCopy | None = None
+        self._changers: list[tuple[FilePolicy, Guarded]] = []
         self._before: dict[tuple[FileGrant, ...], tuple[Path, FilePolicy, Guarded]] = {}
         self._mirrors = Mirrors(host.engine, name=f"perstack-{run_id}-copy", labels=labels)
         self._changing: set[Path] = set()
@@ -168,6 +178,7 @@ class Place:
             found = await self._run(partial(quarantine, real, before, self._kept, files))
             self._report.quarantined(skill, found, self._kept)
         self._before.clear()
+        self._changers.clear()
         await self._run(lambda: shutil.rmtree(self._directory, ignore_errors=True))
         keeper, self._keeper = self._keeper, None
         if keeper is not None:
@@ -197,7 +208,7 @@ class Place:
     def _bring_back(self, copy: StagedCopy, skill: str, *, last: bool) -> None:
         """What was changed in the copy is on the host; at the end, what could not be brought back is set aside."""
         try:
-            applied = copy.apply()
+            applied = copy.apply(self._opened)
         except StagingError as error:
             if last:
                 say = f"{error} Nothing of it was brought back; see: perstack changes {copy.about.id}"
@@ -209,15 +220,28 @@ class Place:
             from_thread.run_sync(self._report.not_applied, skill, applied.left, self._kept)
             copy.drop()
 
+    def _tell_closed(self, policy: SkillPolicy) -> None:
+        """A copy has no files for secrets, so none can be opened."""
+        if patterns := [grant.pattern for grant in policy.files if grant.access == "read"]:
+            say = f"it works on a copy, which has no files for secrets: {', '.join(patterns)} stays closed to it"
+            from_thread.run_sync(self._report.notice, policy.skill, say)
+
+    def _opened(self, path: str, directory: bool) -> bool:  # noqa: FBT001
+        """Whether a control file of the run's copy is brought back: every skill that could change it may."""
+        opens = [(is_open(files, path, directory=directory), masked) for files, masked in self._changers]
+        return any(is_so for is_so, _ in opens) and all(is_so or masked.covers(path) for is_so, masked in opens)
+
     def _copied(
         self, policy: SkillPolicy, real: Path, owner: Owner, image: str, *, read_only: bool, is_copy: bool
     ) -> View:
         """A copy of the workspace on the engine, one for all sandboxes of the run; secrets never get there."""
+        self._tell_closed(policy)
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not is_copy:
             real = self._staged_copy(real, owner).workspace
         if not read_only:
             self._changing.add(real)
+            self._changers.append((opened_files(policy), NOTHING_MASKED))
         name = self._mirrors.volume(real, image=image, owner=owner)
         volumes = [Volume(name=name, target=WORKSPACE, read_only=read_only)]
         if policy.packages is not None:
@@ -240,8 +264,12 @@ class Place:
         owner = sandbox_owner(real)
         if owner.uid != real.stat().st_uid:
             real, is_copy = self._staged_copy(real, owner).workspace, True
+        if is_copy:
+            self._tell_closed(policy)
         files = opened_files(policy)
         found = guarded(real, files)
+        if not read_only:
+            self._changers.append((files, found))
         if not (is_copy or read_only):  # what skills may do differs, so each is held to what was there before it
             self._before.setdefault(policy.files, (real, files, found))
         mounts = binds(real, found, read_only=read_only, empty=empty)

@@ -108,6 +108,13 @@ class Guarded:
         known = self.secrets.get(relative) or self.controls.get(relative)
         return known is not None and ("/" not in relative or known == identity)
 
+    def covers(self, relative: str) -> bool:
+        """Whether nobody in the sandbox can change this, at the top, where no directory above it can be moved away."""
+        return relative.partition("/")[0] in self.controls
+
+
+NOTHING_MASKED = Guarded(secrets={}, controls={}, opened={})
+
 
 class _Found(NamedTuple):
     """A path of a workspace and what it is to a sandbox: at most one of the last three.
@@ -123,6 +130,12 @@ class _Found(NamedTuple):
     secret: bool
     control: bool
     opened: bool
+
+
+def is_open(files: FilePolicy, relative: str, *, directory: bool) -> bool:
+    """Whether the policy lets this be written or, as a directory, all that may be made in it."""
+    names = relative.split("/")
+    return files.control((*names, _ANY) if directory else names) is None
 
 
 def guarded(workspace: Path, files: FilePolicy = NOTHING_OPEN) -> Guarded:
