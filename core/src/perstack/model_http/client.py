@@ -166,7 +166,7 @@ class ModelClient:
                     yield event
         except httpx2.ConnectTimeout:
             raise too_slow(self._provider, self._timeouts.connect, "accept a connection") from None
-        except (httpx2.SSEError, ValueError) as error:
+        except ValueError as error:
             raise ProviderError(f"{self._provider} sent an answer that cannot be read: {error}") from None
         except Blocked as error:
             raise not_allowed(self._provider, str(error)) from None

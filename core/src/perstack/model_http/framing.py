@@ -10,6 +10,7 @@ import msgspec
 
 from perstack.messages import FinishReason, Usage
 from perstack.model_http.failures import malformed
+from perstack.model_http.sse import server_sent_events
 from perstack.protocols import Finish, StreamPart
 
 if TYPE_CHECKING:
@@ -88,10 +89,4 @@ class Framing:
     events: Callable[[httpx2.Response, int], AsyncIterator[Event]]
 
 
-def _server_sent(response: httpx2.Response, most: int) -> AsyncIterator[Event]:
-    import httpx2
-
-    return aiter(httpx2.EventSource(response, most))
-
-
-SERVER_SENT_EVENTS = Framing(content_type="text/event-stream", events=_server_sent)
+SERVER_SENT_EVENTS = Framing(content_type="text/event-stream", events=server_sent_events)
