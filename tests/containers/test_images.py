@@ -37,7 +37,7 @@ def told(base: str, *there: str, pulls: bool = True) -> list[str]:
     """What a person reads while an image is made from `base`."""
     images, lines = Images(*there, pulls=pulls), []
     recipe = Recipe(uid=1000, gid=1000, base=base, kind="own")
-    made = build(images, images, recipe, cache=Path(), progress=lambda _, line: lines.append(line))
+    made = build(images, images, recipe, owner="1", cache=Path(), progress=lambda _, line: lines.append(line))
     assert made.labels["perstack.base"] == base
     return lines
 

@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,8 +21,8 @@ from perstack_proxy.sanitise import sanitise_line
 
 from perstack_containers.host import Host, running_service
 from perstack_containers.http import EngineFailure
-from perstack_containers.image import BASE_VARIABLE, Kind, Recipe, base_image, build, ready
-from perstack_containers.labels import BASE, IMAGE
+from perstack_containers.image import BASE_VARIABLE, BUILD_FILES, Kind, Recipe, base_image, build, ready
+from perstack_containers.labels import BASE, CODE, IMAGE, OWNER, owner_name
 from perstack_containers.runtime import ContainerRuntime
 
 if TYPE_CHECKING:
@@ -88,20 +88,31 @@ def _build(name: str, host: Host, recipe: Recipe) -> None:
             host.engine,
             host.images(),
             recipe,
+            owner=owner_name(far=host.far),
             cache=cache_dir(os.environ),
             progress=lambda _, line: print(f"{name}: {sanitise_line(line)}", file=sys.stderr),
         )
     print(f"{name}: {recipe.tag}")
 
 
+def is_old(labels: Mapping[str, str], base: str) -> bool:
+    """Whether no run of this perstack would start an image of ours: its code is another's, or it is not from `base`.
+
+    Those for the users of other workspaces and those from skills' own images are not old: runs start them too.
+    """
+    kinds = {Recipe(uid=0, gid=0, base="", kind=kind).code: kind for kind in BUILD_FILES}
+    kind = kinds.get(labels.get(CODE, ""))
+    return kind is None or (kind != "own" and labels.get(BASE) != base)
+
+
 def _list(name: str, host: Host, recipes: Sequence[Recipe], *, prune: bool) -> None:
     images, digests = host.images(), [recipe.digest for recipe in recipes]
+    owner, base = owner_name(far=host.far), recipes[0].base
     for found in images.images(IMAGE):
-        current = found.labels.get(IMAGE) in digests
         line = f"{name}: {', '.join(found.tags) or found.id}  {found.size // MIB} MiB"
         if BASE in found.labels:
             line += f"  from {sanitise_line(found.labels[BASE])}"
-        if prune and not current:
+        if prune and found.labels.get(OWNER) == owner and is_old(found.labels, base):
             try:
                 images.remove(found.id)
             except EngineFailure as error:  # a container uses it
@@ -110,4 +121,4 @@ def _list(name: str, host: Host, recipes: Sequence[Recipe], *, prune: bool) -> N
                 line += "  removed"
             print(line)
         elif not prune:
-            print(f"{line}{'  in use for you' if current else ''}")
+            print(f"{line}{'  in use for you' if found.labels.get(IMAGE) in digests else ''}")

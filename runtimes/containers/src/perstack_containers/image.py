@@ -21,7 +21,7 @@ from perstack_containers.context import (
     sandbox_files,
 )
 from perstack_containers.http import EngineFailure
-from perstack_containers.labels import BASE, IMAGE
+from perstack_containers.labels import BASE, CODE, IMAGE, OWNER
 
 if TYPE_CHECKING:
     from perstack_containers.engine import ContainerEngine, Image, ImageStore
@@ -63,17 +63,21 @@ class Recipe:
     kind: Kind = "sandbox"
 
     @property
-    def digest(self) -> str:
-        """Names the content: the build file, every file of ours, the pinned tools, the base and the user."""
+    def code(self) -> str:
+        """Names what perstack puts into images of this kind: the build file, every file of ours, the pinned tools."""
         digest = hashlib.sha256()
         parts = dict(egress_files() if self.kind == "egress" else sandbox_files())
         parts["Dockerfile"] = data(BUILD_FILES[self.kind])
         parts["tools"] = data("tools.txt") if self.kind == "sandbox" else b""
         for name, content in sorted(parts.items()):
             digest.update(f"{name}\0{len(content)}\0".encode() + content)
-        user = "" if self.kind == "own" else f"{self.uid}:{self.gid}"
-        digest.update(f"{self.base}\0{user}".encode())
         return digest.hexdigest()[:32]
+
+    @property
+    def digest(self) -> str:
+        """Names the content: what perstack puts in, the base and the user."""
+        user = "" if self.kind == "own" else f"{self.uid}:{self.gid}"
+        return hashlib.sha256(f"{self.code}\0{self.base}\0{user}".encode()).hexdigest()[:32]
 
     @property
     def tag(self) -> str:
@@ -96,8 +100,10 @@ def ready(engine: ContainerEngine, recipe: Recipe) -> Image | None:
     return found
 
 
-def build(engine: ContainerEngine, images: ImageStore, recipe: Recipe, *, cache: Path, progress: Progress) -> Image:
-    """The image of `recipe`, made now.
+def build(
+    engine: ContainerEngine, images: ImageStore, recipe: Recipe, *, owner: str, cache: Path, progress: Progress
+) -> Image:
+    """The image of `recipe`, made now. It carries the name of its `owner`, who may remove it when it is old.
 
     Raises:
         SandboxUnavailable: It could not be made; carries the engine's last lines.
@@ -112,7 +118,7 @@ def build(engine: ContainerEngine, images: ImageStore, recipe: Recipe, *, cache:
             _context(engine, recipe, cache),
             tag=recipe.tag,
             args=args,
-            labels={IMAGE: recipe.digest, BASE: recipe.base},
+            labels={IMAGE: recipe.digest, CODE: recipe.code, BASE: recipe.base, OWNER: owner},
         ):
             last = [*last[-LAST_LINES:], line]
             if line.lower().startswith("step "):

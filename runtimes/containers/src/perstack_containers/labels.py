@@ -16,6 +16,7 @@ EXPERT = "perstack.expert"
 SKILL = "perstack.skill"
 SERVICE = "perstack.service"
 IMAGE = "perstack.image"
+CODE = "perstack.code"
 BASE = "perstack.base"
 
 

@@ -225,7 +225,14 @@ class ContainerRuntime:
         def progress(stage: Stage, message: str) -> None:
             from_thread.run_sync(self._report.build, recipe.tag, stage, message)
 
-        return build(self._engine, self.host.images(), recipe, cache=cache_dir(os.environ), progress=progress)
+        return build(
+            self._engine,
+            self.host.images(),
+            recipe,
+            owner=self._labels[OWNER],
+            cache=cache_dir(os.environ),
+            progress=progress,
+        )
 
     @asynccontextmanager
     async def _container(self, policy: SkillPolicy, spec: ContainerSpec) -> AsyncIterator[Started]:
