@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 from xml.etree import ElementTree as ET
 
@@ -18,15 +19,21 @@ from repository import ROOT
 pytestmark = pytest.mark.engine
 
 NOT_EVERYWHERE = {"limits.disk", "limits.swap"}
+OWNER = 4321
 SECONDS = 60.0
 """The longest that a proof of one runtime may take, once there is an image."""
 
 
 def test_every_claim_of_a_runtime_is_proved_for_each_skill_within_a_minute(hostile, tmp_path) -> None:
     secret = secrets.token_hex(16)
-    hostile.write(hostile.skill(extra='requiredEnv = ["WANTED"]\nlimits = { memory = "64MiB", pids = 64 }'))
+    opened = 'files = { readable = [".npmrc"], writable = [".npmrc", "perstack.toml"] }'
+    base = f'[experts.box.skills."@perstack/base"]\ntype = "mcpStdioSkill"\n{opened}\n'
+    hostile.write(base, hostile.skill(extra='requiredEnv = ["WANTED"]\nlimits = { memory = "64MiB", pids = 64 }'))
     (hostile.workspace / ".env").write_text(f"TOKEN={secret}\n")
+    (hostile.workspace / ".npmrc").write_text("what is opened to the base skill is no way out of its sandbox\n")
     (hostile.workspace / "perstack.toml").write_text("[experts]\n")
+    for path in (hostile.workspace, *hostile.workspace.iterdir()):
+        os.chown(path, OWNER, OWNER)  # so that it is mounted and not copied
     junit = tmp_path / "junit.xml"
 
     done = prove(hostile, "--json", "--junit", str(junit), env={"WANTED": secret})
@@ -47,7 +54,7 @@ def test_every_claim_of_a_runtime_is_proved_for_each_skill_within_a_minute(hosti
     cases = ET.parse(junit).getroot().findall("testsuite/testcase")
     assert len(cases) == 2 * len(CONTROLS)
     assert not ET.parse(junit).getroot().findall("testsuite/testcase/failure")
-    assert sorted(path.name for path in hostile.workspace.iterdir()) == [".env", "perstack.toml", "probe.py"]
+    assert sorted(path.name for path in hostile.workspace.iterdir()) == [".env", ".npmrc", "perstack.toml", "probe.py"]
 
 
 def test_each_control_that_is_off_is_found_and_no_other(hostile, tmp_path) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Literal, get_args
 
+from perstack_proxy.file_policy import FilePolicy
 from perstack_proxy.limits import MIB
 
 Control = Literal[
@@ -179,6 +180,14 @@ class SkillPolicy:
     packages: Mount | None = None
     limits: Limits = Limits()
     required: frozenset[Control] = frozenset()
+
+    @property
+    def file_policy(self) -> FilePolicy:
+        """Which control files and files for secrets are closed to it, by path."""
+        return FilePolicy(
+            writable=[grant.pattern for grant in self.files if grant.access == "change"],
+            readable=[grant.pattern for grant in self.files if grant.access == "read"],
+        )
 
 
 def is_pinned(image: str) -> bool:

@@ -57,14 +57,16 @@ def digest(salt: str, value: str) -> str:
 
 
 def _files(case: Case) -> JsonObject:
-    workspace = case.workspace
+    workspace, files = case.workspace, case.policy.file_policy
+    closed = [name for name in CONTROL_FILES if files.control(name.split("/")) is not None]
+    masked = [name for name in SECRET_FILES if files.secret([name])]
     packages = (case.policy.packages,) if case.policy.packages is not None else ()
     return {
         "directories": [str(bait) for bait in case.host.baits],
         "name": case.host.canary,
         "mark": case.mark,
-        "guarded": [name for name in CONTROL_FILES if (workspace / name).is_file()],
-        "hidden": [name for name in SECRET_FILES if (workspace / name).is_file() and (workspace / name).stat().st_size],
+        "guarded": [name for name in closed if (workspace / name).is_file()],
+        "hidden": [name for name in masked if (workspace / name).is_file() and (workspace / name).stat().st_size],
         "read_only": [mount.target for mount in (*case.policy.mounts, *packages) if mount.mode == "ro"],
         "copied": [mount.target for mount in case.policy.mounts if mount.mode == "overlay"],
         "left": f".perstack-{case.mark}",

@@ -14,7 +14,6 @@ import anyio
 from anyio import CapacityLimiter, from_thread, to_thread
 from perstack.errors import StagingError
 from perstack.staging.copies import About, Copies, sandbox_owner
-from perstack_proxy.file_policy import FilePolicy
 
 from perstack_containers.host import started_keeper
 from perstack_containers.http import EngineFailure
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from perstack.skill_policy import FileGrant, SkillPolicy
     from perstack.staging.copies import StagedCopy
     from perstack.staging.copying import Owner
+    from perstack_proxy.file_policy import FilePolicy
 
     from perstack_containers.engine import Image
     from perstack_containers.host import Host
@@ -44,14 +44,6 @@ if TYPE_CHECKING:
     from perstack_containers.report import Report
 
 T = TypeVar("T")
-
-
-def opened_files(policy: SkillPolicy) -> FilePolicy:
-    """What is opened to a skill of the files that are closed to others."""
-    return FilePolicy(
-        writable=[grant.pattern for grant in policy.files if grant.access == "change"],
-        readable=[grant.pattern for grant in policy.files if grant.access == "read"],
-    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -241,7 +233,7 @@ class Place:
             real = self._staged_copy(real, owner).workspace
         if not read_only:
             self._changing.add(real)
-            self._changers.append((opened_files(policy), NOTHING_MASKED))
+            self._changers.append((policy.file_policy, NOTHING_MASKED))
         name = self._mirrors.volume(real, image=image, owner=owner)
         volumes = [Volume(name=name, target=WORKSPACE, read_only=read_only)]
         if policy.packages is not None:
@@ -266,7 +258,7 @@ class Place:
             real, is_copy = self._staged_copy(real, owner).workspace, True
         if is_copy:
             self._tell_closed(policy)
-        files = opened_files(policy)
+        files = policy.file_policy
         found = guarded(real, files)
         if not read_only:
             self._changers.append((files, found))
