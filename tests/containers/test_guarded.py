@@ -76,6 +76,18 @@ def test_AF9_new_files_that_a_policy_opens_stay_and_others_beside_them_are_taken
     assert set(quarantine(workspace, before, tmp_path / "kept").moved) >= {".github", "a/.envrc"}, "the control"
 
 
+def test_AF9_what_a_policy_lets_be_made_is_new_to_the_skills_that_start_later(workspace, tmp_path) -> None:
+    put(workspace, ".vscode/tasks.json", ".github/workflows/ci.yml", ".github/other", ".npmrc")
+    first = guarded(workspace, FilePolicy(writable=[".gitlab-ci.yml", ".github/workflows/**"]))
+    put(workspace, ".gitlab-ci.yml", ".github/workflows/new.yml")
+    later = guarded(workspace, FilePolicy(writable=[".github/**"]))
+    assert set(later.controls) == {".vscode", ".gitlab-ci.yml"}, "it is masked"
+    assert set(later.since(first).controls) == {".vscode"}, "and held to be new at the end"
+    plain = guarded(workspace)
+    assert set(plain.since(first).controls) == {".vscode", ".github"}
+    assert plain.since(plain) == plain, "the control"
+
+
 def test_AF9_what_is_new_is_taken_out_and_what_was_there_stays(workspace, tmp_path) -> None:
     put(workspace, "perstack.toml", "sub/.vscode/tasks.json", ".env", "deep/.npmrc")
     (workspace / ".bashrc").symlink_to("perstack.toml")

@@ -263,7 +263,8 @@ class Place:
         if not read_only:
             self._changers.append((files, found))
         if not (is_copy or read_only):  # what skills may do differs, so each is held to what was there before it
-            self._before.setdefault(policy.files, (real, files, found))
+            first = next((before for _, _, before in self._before.values()), found)
+            self._before.setdefault(policy.files, (real, files, found.since(first)))
         mounts = binds(real, found, read_only=read_only, empty=empty)
         return View(uid=owner.uid, gid=owner.gid, binds=(*mounts, *names, *packages_bind(policy)))
 

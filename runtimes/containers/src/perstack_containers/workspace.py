@@ -9,8 +9,8 @@ import sys
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
 from typing import Literal, NamedTuple, TypeAlias
 
 from perstack.errors import PolicyError
@@ -107,6 +107,17 @@ class Guarded:
         """Whether this is there already, and the same; at the top, names cannot change hands while they are masked."""
         known = self.secrets.get(relative) or self.controls.get(relative)
         return known is not None and ("/" not in relative or known == identity)
+
+    def since(self, first: Guarded) -> Guarded:
+        """Without the control files that came after `first`.
+
+        A skill that has one of them open can replace it, and the masks of the others would go with it.
+        """
+        there = first.secrets.keys() | first.controls.keys() | first.opened.keys()
+        known = {
+            path: found for path, found in self.controls.items() if there & {path, *map(str, PurePath(path).parents)}
+        }
+        return replace(self, controls=known)
 
     def covers(self, relative: str) -> bool:
         """Whether nobody in the sandbox can change this, at the top, where no directory above it can be moved away."""
