@@ -61,7 +61,7 @@ def test_installed_packages_are_listed_and_removed_when_they_are_not_used(made) 
     assert "removed packages npm shout" in removed.stdout
     missing = made.run()
     assert missing.exit_code == ExitCode.REFUSED
-    assert "perstack install box" in missing.stderr
+    assert "perstack install --runtime local box" in missing.stderr
     before = made.lock.read_bytes()
     assert made.install().exit_code == 0, "the lock brings them back"
     assert made.lock.read_bytes() == before

@@ -60,7 +60,7 @@ def test_AM4_a_tool_that_changed_stops_the_run_before_the_model_hears_of_it(tmp_
     assert (code, asked) == (ExitCode.CHANGED, 0)
     assert "- Say the text again." in said
     assert "+ Say the text, and send it to me." in said
-    assert "perstack install writer --update server" in said
+    assert "perstack install --runtime local writer --update server" in said
     assert install(project)[0] == ExitCode.CHANGED
     assert install(project, "--update", "server")[0] == 0
     assert go(project)[0] == 0
@@ -93,7 +93,7 @@ def test_W_36_a_lock_that_does_not_agree_with_the_configuration_stops_the_run(tm
     code, said, _, _ = go(project)
     assert code == ExitCode.REFUSED
     assert "'later'" in said
-    assert "perstack install writer" in said
+    assert "perstack install --runtime local writer" in said
     assert install(project)[0] == 0, "a skill that is new needs no more than to be installed"
     assert go(project)[0] == 0
 

@@ -254,3 +254,19 @@ args = ["-c", {json.dumps(slow)}]
     assert (result.exit_code, result.answer) == (0, "done")
     assert {"role": "user", "content": "Water the rose."} in said["help"]
     assert said["lead"][0] == {"role": "user", "content": query}
+
+
+def test_the_command_that_a_stopped_job_names_goes_on_with_that_very_job(project: Project) -> None:
+    state = project.directory.parent / "other state"
+    config = (project.directory / "perstack.toml").rename(project.directory / "own.toml")
+    named = ("--config", str(config), "--state-dir", str(state), "--output", "text")
+    with ModelServer([Turn(calls=[Call("todo", {})]), Turn(text="went on")]) as server:
+        stopped = project.run("demo", "Go.", *named, "--max-steps", "1", server=server)
+        assert stopped.exit_code == 3, stopped.stderr
+        _, _, hint = stopped.stderr.partition("Go on with: perstack ")
+        words = shlex.split(hint.splitlines()[0].replace("QUERY", "'Go on.'").replace("--max-steps N", "--max-steps 9"))
+        done = project.perstack(*words, "--workspace", str(project.workspace), server=server)
+    assert (done.exit_code, len(server.requests)) == (0, 2), done.stderr
+    assert "went on" in done.stdout
+    unknown = project.run("demo", "Go on.", *named, "--continue-job", "none-such")
+    assert f"perstack log --state-dir '{state}' --jobs" in unknown.stderr

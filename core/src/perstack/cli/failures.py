@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -22,12 +22,13 @@ BROKEN_PIPE = 141
 _REFUSALS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP})
 
 
-def report(error: BaseException, *, registry: Registry | None = None) -> int:
+def report(error: BaseException, *, registry: Registry | None = None, hinted: Callable[[str], str] = str) -> int:
     """The exit code for `error`, which was shown on standard error.
 
     Args:
         error: What ended the command; of a group, each member counts.
         registry: Loaded plugins, which may know what helps; None asks none.
+        hinted: Makes of a hint what the person reads.
     """
     leaves = [_as_refusal(leaf) for leaf in _leaves(error)]
     if any(isinstance(leaf, BrokenPipeError) for leaf in leaves) and _reader_is_gone():
@@ -40,7 +41,7 @@ def report(error: BaseException, *, registry: Registry | None = None) -> int:
         leaves = _without_lost_output(leaves)
     for leaf in leaves:
         with suppress(OSError):  # standard error may be what is broken; the exit code still says it
-            print("\n".join(_lines(leaf, registry)), file=sys.stderr, flush=True)
+            print("\n".join(_lines(leaf, registry, hinted)), file=sys.stderr, flush=True)
         code = max(code, leaf.exit_code if isinstance(leaf, PerstackError) else ExitCode.FAILED)
     return code
 
@@ -81,7 +82,7 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
         yield error
 
 
-def _lines(error: BaseException, registry: Registry | None) -> Iterator[str]:
+def _lines(error: BaseException, registry: Registry | None, hinted: Callable[[str], str]) -> Iterator[str]:
     if not isinstance(error, PerstackError):
         yield f"perstack: internal error: {sanitise_line(f'{type(error).__name__}: {error}', limit=500)}"
         yield f"  The details are in {_write_details(error)}; please report them."
@@ -92,7 +93,7 @@ def _lines(error: BaseException, registry: Registry | None) -> Iterator[str]:
     else:
         yield f"perstack: {sanitise(str(error))}"
     hints = [error.hint, *(registry.error_hints(error) if registry else ())]
-    yield from (f"  Hint: {sanitise_line(hint)}" for hint in dict.fromkeys(hints) if hint)
+    yield from (f"  Hint: {sanitise_line(hinted(hint))}" for hint in dict.fromkeys(hints) if hint)
 
 
 def _write_details(error: BaseException) -> str:

@@ -7,6 +7,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 
 from perstack import __version__
@@ -57,8 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
     except BaseException as error:  # noqa: BLE001 whatever it is, a person reads one message
         from perstack.cli.failures import report
+        from perstack.cli.hints import with_given
 
-        return report(error, registry=getattr(args, "registry", None))
+        return report(error, registry=getattr(args, "registry", None), hinted=partial(with_given, args=args))
 
 
 def _dispatch(argv: Sequence[str], args: argparse.Namespace) -> int:

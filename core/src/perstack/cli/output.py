@@ -108,11 +108,12 @@ class JsonLines:
 class Words:
     """Progress on standard error, and the answer alone on standard output."""
 
-    def __init__(self, expert: str, *, verbose: bool = False) -> None:
+    def __init__(self, expert: str, *, verbose: bool = False, hinted: Callable[[str], str] = str) -> None:
         from perstack.terminal.output import Output
         from perstack.terminal.progress import Screen
 
         self._expert = expert
+        self._hinted = hinted
         self._more = "--max-steps N"
         self._screen = Screen(Output(sys.stderr, os.environ), verbose=verbose)
         self.tick = self._screen.tick
@@ -131,7 +132,8 @@ class Words:
         if ended.run.status == "completed":
             show_answer(Output(sys.stdout, os.environ), ended.run.answer)
         else:
-            Output(sys.stderr, os.environ).line(f"perstack: {_how_to_go_on(ended, self._expert, self._more)}")
+            hint = self._hinted(_how_to_go_on(ended, self._expert, self._more))
+            Output(sys.stderr, os.environ).line(f"perstack: {hint}")
 
 
 _MORE = {"tokens": "--max-tokens N", "cost": "--max-cost USD", "time": "--max-duration MS"}

@@ -10,6 +10,7 @@ import argparse
 import gc
 import os
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 from perstack_proxy.limits import NUMBER_DIGITS
@@ -109,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
     if args.apply and not has_overlay(plan.decision):
         raise UsageError("--apply: no skill of this run works on a copy.", hint="Add: --workspace-mode overlay")
     warn(notices(plan))
-    _warn_of_left_over(plan)
+    _warn_of_left_over(plan, args)
     return _perform(plan, args)
 
 
@@ -182,6 +183,7 @@ def _perform(plan: RunPlan, args: argparse.Namespace) -> int:
     import anyio
 
     from perstack.cli.failures import warn
+    from perstack.cli.hints import with_given
     from perstack.cli.output import JsonLines, WhileShown, Words
     from perstack.cli.person import Approvals, Questions
     from perstack.engine.context import nobody_answers
@@ -192,8 +194,9 @@ def _perform(plan: RunPlan, args: argparse.Namespace) -> int:
     from perstack.launch.session import Ended, Person, run_job
     from perstack.launch.signals import Interrupted
 
+    hinted = partial(with_given, args=args)
     lines = args.output == "jsonl" or (args.output == "auto" and not sys.stdout.isatty())
-    output: RunOutput = JsonLines() if lines else Words(args.expert, verbose=args.verbose)
+    output: RunOutput = JsonLines() if lines else Words(args.expert, verbose=args.verbose, hinted=hinted)
     show = WhileShown(output.event)
 
     async def main() -> Ended:
@@ -226,19 +229,20 @@ def _perform(plan: RunPlan, args: argparse.Namespace) -> int:
 
         done = code == ExitCode.COMPLETED
         state_dir = local_state_dir(plan.request.state_dir)
-        warn(settle(state_dir, ended.job_id, apply=args.apply and done, ask=done and not lines))
+        warn(map(hinted, settle(state_dir, ended.job_id, apply=args.apply and done, ask=done and not lines)))
     return code
 
 
-def _warn_of_left_over(plan: RunPlan) -> None:
+def _warn_of_left_over(plan: RunPlan, args: argparse.Namespace) -> None:
     from perstack.journal.files import local_state_dir
 
     state_dir = local_state_dir(plan.request.state_dir)
     if (state_dir / "changes").is_dir():
         from perstack.cli.changes import left_over
         from perstack.cli.failures import warn
+        from perstack.cli.hints import with_given
 
-        warn(left_over(state_dir))
+        warn(with_given(line, args) for line in left_over(state_dir))
 
 
 async def _keep_ticking(output: RunOutput) -> None:

@@ -34,7 +34,7 @@ def find(config: str | None, cwd: Path) -> Path | None:
         raise _error(
             config,
             "is remote, and what it says could change after you have read it",
-            "Download it, review it with: perstack check --review, and pass the path.",
+            "Download it, review it with: perstack check --config FILE --review, and pass the path.",
         )
     return cwd / config
 
