@@ -22,8 +22,10 @@ from perstack.skill_policy import CONTROLS, MOUNT_MODES
 if TYPE_CHECKING:
     from perstack.cli.output import RunOutput
     from perstack.config.loading import Loaded
+    from perstack.engine.recorder import Watcher
     from perstack.launch.plan import RunPlan
     from perstack.launch.request import RunRequest
+    from perstack.launch.session import Ended
     from perstack.messages import JsonValue
     from perstack.plugins.registry import Registry
 
@@ -185,13 +187,9 @@ def _perform(plan: RunPlan, args: argparse.Namespace) -> int:
     from perstack.cli.failures import warn
     from perstack.cli.hints import with_given
     from perstack.cli.output import JsonLines, WhileShown, Words
-    from perstack.cli.person import Approvals, Questions
-    from perstack.engine.context import nobody_answers
     from perstack.engine.outcome import exit_code
-    from perstack.journal.approvals import StandingApprovals
     from perstack.journal.files import local_state_dir
     from perstack.launch.overlay import has_overlay
-    from perstack.launch.session import Ended, Person, run_job
     from perstack.launch.signals import Interrupted
 
     hinted = partial(with_given, args=args)
@@ -199,22 +197,8 @@ def _perform(plan: RunPlan, args: argparse.Namespace) -> int:
     output: RunOutput = JsonLines() if lines else Words(args.expert, verbose=args.verbose, hinted=hinted)
     show = WhileShown(output.event)
 
-    async def main() -> Ended:
-        from perstack.background import background
-
-        async with background() as tasks:
-            if sys.stderr.isatty() and not lines:
-                tasks.start_soon(_keep_ticking, output)
-            standing = StandingApprovals(local_state_dir(plan.request.state_dir), config=plan.loaded.path)
-            person = Person(
-                approve=Approvals(plan.request.approve, standing=standing, pause=output.pause),
-                answer=nobody_answers if lines else Questions(output.pause),
-            )
-            return await run_job(plan, watchers=[show], person=person)
-        raise AssertionError("the block above returns or raises")
-
     try:
-        ended = anyio.run(main)
+        ended = anyio.run(partial(_run_shown, plan, output, show, attended=not lines))
     except Interrupted:
         show.check()
         raise
@@ -231,6 +215,27 @@ def _perform(plan: RunPlan, args: argparse.Namespace) -> int:
         state_dir = local_state_dir(plan.request.state_dir)
         warn(map(hinted, settle(state_dir, ended.job_id, apply=args.apply and done, ask=done and not lines)))
     return code
+
+
+async def _run_shown(plan: RunPlan, output: RunOutput, show: Watcher, *, attended: bool) -> Ended:
+    """The job's end; it was shown, and whoever is at the terminal was asked unless the run is not `attended`."""
+    from perstack.background import background
+    from perstack.cli.person import Approvals, Questions
+    from perstack.engine.context import nobody_answers
+    from perstack.journal.approvals import StandingApprovals
+    from perstack.journal.files import local_state_dir
+    from perstack.launch.session import Person, run_job
+
+    standing = StandingApprovals(local_state_dir(plan.request.state_dir), config=plan.loaded.path)
+    person = Person(
+        approve=Approvals(plan.request.approve, standing=standing, pause=output.pause),
+        answer=Questions(output.pause) if attended else nobody_answers,
+    )
+    async with background() as tasks:
+        if sys.stderr.isatty() and attended:
+            tasks.start_soon(_keep_ticking, output)
+        return await run_job(plan, watchers=[show], person=person)
+    raise AssertionError("the block above returns or raises")
 
 
 def _warn_of_left_over(plan: RunPlan, args: argparse.Namespace) -> None:

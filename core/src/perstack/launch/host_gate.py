@@ -10,7 +10,7 @@ import secrets
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -87,33 +87,12 @@ async def open_gate(plan: RunPlan, recorder: Recorder) -> AsyncIterator[Gates]:
         recorder.notify(SkillNotice(**recorder.stamp(recorder.job_id), skill_name="engine", message=text))
 
     trail = AuditTrail(policies, job_id=recorder.job_id, run_id=recorder.job_id, notify=recorder.notify, problem=tell)
-    gate = await _started(line)
-    ended, closing = anyio.Event(), anyio.Event()
-
-    async def follow() -> None:
-        with suppress(anyio.EndOfStream, anyio.IncompleteRead, anyio.ClosedResourceError):
-            while True:
-                trail.take(await gate.lines.receive_until(b"\n", LINE_BYTES))
-        if not closing.is_set():
-            tell("the gate for perstack's own connections ended; nothing is connected to any more")
-        ended.set()
-
     try:
-        trail.take(await _ready(gate))
-        async with background() as tasks:
-            tasks.start_soon(follow)
-            try:
+        async with _running(line) as gate:
+            trail.take(await _ready(gate))
+            async with _followed(gate, trail, tell):
                 yield Gates(model=sockets[identity(model)], skills=sockets)
-            finally:
-                closing.set()
-                with anyio.move_on_after(END_SECONDS, shield=True):
-                    await gate.stdin.aclose()
-                    await ended.wait()
     finally:
-        with anyio.CancelScope(shield=True):
-            with suppress(ProcessLookupError):
-                gate.process.kill()
-            await gate.process.aclose()
         _remove(sockets.values())
 
 
@@ -125,6 +104,43 @@ class _Running:
     stdin: ByteSendStream
     lines: BufferedByteReceiveStream
     stderr: ByteReceiveStream
+
+
+@asynccontextmanager
+async def _running(policy: bytes) -> AsyncIterator[_Running]:
+    """The gate's process, which is gone after the block."""
+    gate = await _started(policy)
+    try:
+        yield gate
+    finally:
+        with anyio.CancelScope(shield=True):
+            with suppress(ProcessLookupError):
+                gate.process.kill()
+            await gate.process.aclose()
+
+
+@asynccontextmanager
+async def _followed(gate: _Running, trail: AuditTrail, tell: Callable[[str], None]) -> AsyncIterator[None]:
+    """The gate's record is taken down until the gate has ended, which the end of the block asks it to."""
+    ended, closing = anyio.Event(), anyio.Event()
+
+    async def follow() -> None:
+        with suppress(anyio.EndOfStream, anyio.IncompleteRead, anyio.ClosedResourceError):
+            while True:
+                trail.take(await gate.lines.receive_until(b"\n", LINE_BYTES))
+        if not closing.is_set():
+            tell("the gate for perstack's own connections ended; nothing is connected to any more")
+        ended.set()
+
+    async with background() as tasks:
+        tasks.start_soon(follow)
+        try:
+            yield
+        finally:
+            closing.set()
+            with anyio.move_on_after(END_SECONDS, shield=True):
+                await gate.stdin.aclose()
+                await ended.wait()
 
 
 def _remove(paths: Iterable[str]) -> None:

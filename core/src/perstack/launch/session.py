@@ -36,7 +36,7 @@ from perstack.sandbox.lease import check_works
 from perstack.specs import ProviderContext, RuntimeContext
 
 if TYPE_CHECKING:
-    from perstack.protocols import JournalStore, JournalWriter
+    from perstack.protocols import JournalStore, JournalWriter, Runtime
     from perstack.staging.attribution import Attribution
     from perstack.tools.review import Approver
 
@@ -104,17 +104,7 @@ async def _run(
 ) -> RunState:
     client = ModelClient(lambda: plan.provider.factory(_provider_context(plan, recorder, gates)))
     denials = Denials(recorder.notify)
-    runtime = plan.runtime.factory(
-        RuntimeContext(
-            run_id=new_id(),
-            job_id=recorder.job_id,
-            state_dir=local_state_dir(plan.request.state_dir),
-            notify=denials.notify,
-            policies=plan.decision.skills,
-            egress=plan.egress,
-        )
-    )
-    await check_works(plan.runtime.name, runtime)
+    runtime = await _runtime(plan, recorder, denials)
     _announce(plan, recorder)
     if plan.request.prove:
         from perstack.launch.proof import prove_run
@@ -143,6 +133,22 @@ async def _run(
         with anyio.CancelScope(shield=True):
             await client.aclose()
     return recorder.state.root_run
+
+
+async def _runtime(plan: RunPlan, recorder: Recorder, denials: Denials) -> Runtime:
+    """The plan's runtime, which works here."""
+    runtime = plan.runtime.factory(
+        RuntimeContext(
+            run_id=new_id(),
+            job_id=recorder.job_id,
+            state_dir=local_state_dir(plan.request.state_dir),
+            notify=denials.notify,
+            policies=plan.decision.skills,
+            egress=plan.egress,
+        )
+    )
+    await check_works(plan.runtime.name, runtime)
+    return runtime
 
 
 def _provider_context(plan: RunPlan, recorder: Recorder, gates: Gates) -> ProviderContext:
