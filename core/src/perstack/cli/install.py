@@ -34,7 +34,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="SKILL",
         action="append",
         nargs="?",
-        const=None,
         default=[],
         help="let this skill become something else than what is locked; without SKILL, every skill",
     )

@@ -17,7 +17,7 @@ from perstack.policy.destinations import check_destinations
 from perstack.policy.env import env_values
 from perstack.policy.model_access import model_grants, provider_context
 from perstack.policy.provider_tools import ProviderTools, provider_tools
-from perstack.policy.validate import DEFAULT_PROVIDER
+from perstack.policy.validate import chosen_provider
 from perstack.redaction import Redactor
 from perstack.specs import EgressSettings, HostGrant, Network, ProviderContext, ProviderSpec, Proxy, RuntimeSpec
 
@@ -69,7 +69,7 @@ def make_plan(request: RunRequest, loaded: Loaded, registry: Registry) -> RunPla
     """
     project = loaded.project
     runtime = registry.runtime(project.runtime or DEFAULT_RUNTIME)
-    provider = registry.provider(project.provider.provider_name if project.provider else DEFAULT_PROVIDER)
+    provider = registry.provider(chosen_provider(loaded))
     context = _provider_context(provider, loaded)
     check_destinations(provider, loaded)
     network = Network(proxy=proxy_of_environment(loaded.host_env.values), grants=_grants(provider, context, loaded))

@@ -16,7 +16,7 @@ from perstack.errors import PolicyError, Problem
 from perstack.messages import JsonValue
 from perstack.outbound.grants import covering, is_loopback, origin_of, parse_grant
 from perstack.policy.model_access import configured_places, provider_context
-from perstack.policy.validate import DEFAULT_PROVIDER
+from perstack.policy.validate import chosen_provider
 from perstack.skill_policy import Origin
 from perstack.specs import HostGrant, ProviderContext, ProviderSpec
 
@@ -51,8 +51,7 @@ def check_destinations(spec: ProviderSpec, loaded: Loaded) -> None:
 
 def chosen_diversions(loaded: Loaded, providers: Mapping[str, ProviderSpec]) -> tuple[Problem, ...]:
     """Those of the provider that a run would take; none while it is not installed."""
-    table = loaded.project.provider
-    spec = providers.get(table.provider_name if table is not None else DEFAULT_PROVIDER)
+    spec = providers.get(chosen_provider(loaded))
     return diversions(spec, loaded) if spec is not None else ()
 
 

@@ -11,7 +11,7 @@ from perstack.errors import ConfigError, PolicyError
 from perstack.messages import JsonObject
 from perstack.outbound.grants import origin_of, parse_grant
 from perstack.paths import cache_dir
-from perstack.policy.validate import DEFAULT_PROVIDER
+from perstack.policy.validate import chosen_provider
 from perstack.specs import HostGrant, ProviderContext, ProviderSpec
 
 if TYPE_CHECKING:
@@ -59,8 +59,7 @@ def model_grants(spec: ProviderSpec, context: ProviderContext, loaded: Loaded) -
 
 def model_view(loaded: Loaded, registry: Registry) -> JsonObject:
     """The provider, the models and the hosts; host patterns of the vendor where no host follows from the settings."""
-    table = loaded.project.provider
-    name = table.provider_name if table is not None else DEFAULT_PROVIDER
+    name = chosen_provider(loaded)
     configured = loaded.project.model
     models = [configured] if isinstance(configured, str) else list(configured or ())
     way = loaded.project.policy.engine_egress

@@ -23,6 +23,12 @@ _UNREAD = {"min_runtime_version": "minRuntimeVersion"}
 """Fields of an Expert that projects of the original may have, and their keys."""
 
 
+def chosen_provider(loaded: Loaded) -> str:
+    """The name of the model provider that a run would take."""
+    table = loaded.project.provider
+    return table.provider_name if table is not None else DEFAULT_PROVIDER
+
+
 def chosen_runtime(loaded: Loaded, registry: Registry) -> RuntimeSpec:
     """The runtime that a run would take, or one that can only be asked what it would claim when it is not installed.
 
@@ -77,7 +83,7 @@ def notes(loaded: Loaded, registry: Registry) -> tuple[Problem, ...]:
 
 def vendor_tools(expert: ExpertConfig, loaded: Loaded, registry: Registry) -> list[str]:
     """A line for each of the Expert's tools that run at the model's vendor."""
-    name = loaded.project.provider.provider_name if loaded.project.provider else DEFAULT_PROVIDER
+    name = chosen_provider(loaded)
     if name not in registry.providers:
         asked = expert.provider_tools or expert.provider_skills
         return [f"providerTools has no effect while provider {name!r} is not installed"] if asked else []

@@ -95,12 +95,11 @@ def _build(name: str, host: Host, recipe: Recipe) -> None:
     print(f"{name}: {recipe.tag}")
 
 
-def is_old(labels: Mapping[str, str], base: str) -> bool:
+def _is_old(labels: Mapping[str, str], kinds: Mapping[str, Kind], base: str) -> bool:
     """Whether no run of this perstack would start an image of ours: its code is another's, or it is not from `base`.
 
     Those for the users of other workspaces and those from skills' own images are not old: runs start them too.
     """
-    kinds = {Recipe(uid=0, gid=0, base="", kind=kind).code: kind for kind in BUILD_FILES}
     kind = kinds.get(labels.get(CODE, ""))
     return kind is None or (kind != "own" and labels.get(BASE) != base)
 
@@ -108,11 +107,12 @@ def is_old(labels: Mapping[str, str], base: str) -> bool:
 def _list(name: str, host: Host, recipes: Sequence[Recipe], *, prune: bool) -> None:
     images, digests = host.images(), [recipe.digest for recipe in recipes]
     owner, base = owner_name(far=host.far), recipes[0].base
+    kinds = {Recipe(uid=0, gid=0, base="", kind=kind).code: kind for kind in BUILD_FILES}
     for found in images.images(IMAGE):
         line = f"{name}: {', '.join(found.tags) or found.id}  {found.size // MIB} MiB"
         if BASE in found.labels:
             line += f"  from {sanitise_line(found.labels[BASE])}"
-        if prune and found.labels.get(OWNER) == owner and is_old(found.labels, base):
+        if prune and found.labels.get(OWNER) == owner and _is_old(found.labels, kinds, base):
             try:
                 images.remove(found.id)
             except EngineFailure as error:  # a container uses it
